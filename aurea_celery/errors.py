@@ -1,0 +1,51 @@
+"""Every error that aurea-celery raises on purpose.
+
+::
+
+    AureaError
+    ├── ConfigurationError      a setting, URL or environment variable is missing or wrong
+    ├── UsageError              token counts that cannot be true (also a ValueError)
+    ├── DatabaseError
+    │   ├── DatabaseUnavailable the database does not answer; trying again later may help
+    │   └── SchemaMismatch      the database has no schema of ours, an older or a newer one
+    ├── EmbeddedServerError     the private PostgreSQL or Valkey did not start
+    └── AddressInUse            a port that a command wants to listen on is taken
+
+Each message is one sentence that says what happened and what to do. None of them is ever raised into a
+task or a monitored function: what runs in the user's process is behind the guard of
+:mod:`aurea_celery._guard`.
+"""
+
+from __future__ import annotations
+
+
+class AureaError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigurationError(AureaError):
+    """A setting, URL or environment variable is missing or wrong."""
+
+
+class UsageError(AureaError, ValueError):
+    """Token counts or costs that cannot be true, such as negative or not-a-number."""
+
+
+class DatabaseError(AureaError):
+    """The database cannot be used."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database does not answer; trying again later may help."""
+
+
+class SchemaMismatch(DatabaseError):
+    """The database has no schema of ours, an older one, or one from a newer release."""
+
+
+class EmbeddedServerError(AureaError):
+    """The private PostgreSQL or Valkey server did not start or stop."""
+
+
+class AddressInUse(AureaError):
+    """A port that a command wants to listen on is taken by another process."""

@@ -1,0 +1,222 @@
+"""What happened, as frozen values, and its wire form.
+
+A :class:`TaskEvent` is one execution of a task (one attempt) or one monitored call. It carries numbers and
+names only: no argument, prompt, result or exception message.
+
+Wire form, version 1: the queue's message has one argument, a JSON text of a :class:`Batch`. A batch holds, for
+each :class:`Source` (one process of the host), its counters and its events. Unknown keys are ignored, so that an older
+writer reads a newer sender; what is known is decoded strictly, each event on its own, so that one bad event
+does not spoil its neighbours.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from aurea_celery.errors import UsageError
+
+WIRE_VERSION = 1
+TEXT_MAX_CHARACTERS = 255
+
+Status = Literal["success", "failure", "retry", "rejected", "ignored", "revoked", "timeout", "lost"]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+# 2**53 - 1 is the largest integer every JSON reader keeps exact.
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Microseconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Text = Annotated[str, Meta(max_length=TEXT_MAX_CHARACTERS)]
+Name = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
+Identifier = Annotated[str, Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+
+
+class Usage(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The tokens of one model call; names follow the OpenTelemetry GenAI conventions.
+
+    ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other counts
+    are subsets of these two. ``total_tokens`` is set only when input and output are not known apart. ``None`` means
+    not known, which is not zero.
+
+    Raises:
+        UsageError: If a subset is larger than its whole, or a total contradicts its parts.
+
+    >>> Usage(input_tokens=100, output_tokens=20).token_count
+    120
+    >>> Usage(total_tokens=7).token_count
+    7
+    """
+
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    total_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_write_input_tokens: Count | None = None
+    reasoning_output_tokens: Count | None = None
+    input_audio_tokens: Count | None = None
+    output_audio_tokens: Count | None = None
+
+    def __post_init__(self) -> None:
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            if value is not None and (type(value) is not int or not 0 <= value < 2**53):
+                raise UsageError(f"{field} must be a whole number from 0 to 2**53 - 1, or None")
+        cached = (self.cache_read_input_tokens or 0) + (self.cache_write_input_tokens or 0)
+        if cached > (self.input_tokens or 0):
+            raise UsageError("cache_read_input_tokens + cache_write_input_tokens must not exceed input_tokens")
+        if (self.input_audio_tokens or 0) > (self.input_tokens or 0):
+            raise UsageError("input_audio_tokens must not exceed input_tokens")
+        if (self.reasoning_output_tokens or 0) > (self.output_tokens or 0):
+            raise UsageError("reasoning_output_tokens must not exceed output_tokens")
+        if (self.output_audio_tokens or 0) > (self.output_tokens or 0):
+            raise UsageError("output_audio_tokens must not exceed output_tokens")
+        if self.total_tokens is not None and (self.input_tokens or 0) + (self.output_tokens or 0) > self.total_tokens:
+            raise UsageError("total_tokens must not be smaller than input_tokens + output_tokens")
+
+    @property
+    def token_count(self) -> int:
+        """All tokens: the total if only that is known, else input + output, with what is not known as 0."""
+        if self.total_tokens is not None:
+            return self.total_tokens
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+    @property
+    def split_is_known(self) -> bool:
+        """Whether input and output are known apart, so that exact prices apply."""
+        return self.total_tokens is None and (self.input_tokens is not None or self.output_tokens is not None)
+
+
+class ModelCall(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One call to a model inside an execution.
+
+    ``cost_usd`` is the event's own cost (a custom function's or the provider's figure); it wins over every price
+    list. ``cost_problem`` says why an own cost that should be there is not known; then no price list is asked.
+    """
+
+    usage: Usage
+    provider: Text | None = None
+    model: Text | None = None
+    response_model: Text | None = None
+    service_tier: Text | None = None
+    cost_usd: Decimal | None = None
+    cost_problem: Text | None = None
+    latency_us: Microseconds | None = None
+    time_to_first_token_us: Microseconds | None = None
+
+    def __post_init__(self) -> None:
+        if self.cost_usd is not None and not (self.cost_usd.is_finite() and self.cost_usd >= 0):
+            raise UsageError("cost_usd must be a finite number >= 0")
+
+
+class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One execution of a task (one attempt) or one monitored call, after its end.
+
+    ``event_id`` is the key of idempotence: a UUIDv7 made once per execution. ``attempt`` is 0 for the first try.
+    Waits are ``None`` when they are not known.
+    """
+
+    event_id: Identifier
+    job_id: Name
+    task_name: Name
+    status: Status
+    started_at_us: Microseconds
+    ended_at_us: Microseconds
+    latency_us: Microseconds
+    error_type: Text | None = None
+    task_id: Text | None = None
+    root_id: Text | None = None
+    parent_id: Text | None = None
+    group_id: Text | None = None
+    parent_event_id: Identifier | None = None
+    attempt: Count = 0
+    redelivered: bool = False
+    worker: Text | None = None
+    queue: Text | None = None
+    broker_wait_us: Microseconds | None = None
+    prefetch_wait_us: Microseconds | None = None
+    tags: dict[str, str] = {}
+    calls: tuple[ModelCall, ...] = ()
+
+
+class Source(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One process of the host, with its running counters.
+
+    ``captured`` is how many events it has produced up to and including the ones sent with it; ``dropped`` counts those that
+    were given up, by reason. Both only grow, so that the writer keeps the largest it has seen, whatever the order of arrival.
+    """
+
+    source_id: Identifier
+    host: Text
+    pid: Count
+    captured: Count = 0
+    dropped: dict[str, Count] = {}
+
+
+class SourceBatch(Struct, frozen=True, kw_only=True):
+    """The events of one source in a batch, each still undecoded."""
+
+    source: Source
+    events: list[msgspec.Raw]
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """What one message on the queue holds."""
+
+    v: int
+    sources: list[SourceBatch]
+
+
+_encoder = msgspec.json.Encoder()
+_event_decoder = msgspec.json.Decoder(TaskEvent)
+_batch_decoder = msgspec.json.Decoder(Batch)
+
+
+def encode(value: Struct) -> bytes:
+    """Encode an event, a call or a source as one line of JSON."""
+    return _encoder.encode(value)
+
+
+def decode_event(data: bytes | msgspec.Raw) -> TaskEvent:
+    """Decode one event strictly.
+
+    Raises:
+        msgspec.ValidationError: If a field is missing, of the wrong type or outside of its range.
+        msgspec.DecodeError: If it is not JSON.
+    """
+    return _event_decoder.decode(data)
+
+
+def encode_batch(sources: list[tuple[Source, list[bytes]]]) -> bytes:
+    """Put sources and their already encoded events into a batch, without decoding them again."""
+    parts = [
+        b'{"source":' + encode(source) + b',"events":[' + b",".join(events) + b"]}" for source, events in sources
+    ]
+    return b'{"v":%d,"sources":[%b]}' % (WIRE_VERSION, b",".join(parts))
+
+
+def decode_batch(data: str | bytes) -> Batch:
+    """Decode a batch; its events stay raw, to be decoded one by one with :func:`decode_event`.
+
+    Raises:
+        msgspec.DecodeError: If it is not a batch of a known version.
+    """
+    batch = _batch_decoder.decode(data)
+    if batch.v != WIRE_VERSION:
+        raise msgspec.ValidationError(f"wire version {batch.v} is not known here; upgrade the writer")
+    return batch
+
+
+def clean_text(value: Any) -> str:
+    """Make a text fit to be sent and stored: no NUL, valid UTF-8, at most 255 characters.
+
+    >>> clean_text("nightly" + chr(0))
+    'nightly'
+    """
+    text = value if type(value) is str else str(value)
+    if len(text) > TEXT_MAX_CHARACTERS:
+        text = text[:TEXT_MAX_CHARACTERS]
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\0", "")

@@ -1,0 +1,234 @@
+"""The tables, as SQLAlchemy Core describes them; the migrations make exactly these.
+
+Money is ``NUMERIC`` and latency ``NUMERIC`` milliseconds with microsecond digits, so that sums are the same in whatever
+order rows arrive, and a rollup equals its rows to the last digit.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from aurea_celery.events import STATUSES, TEXT_MAX_CHARACTERS
+
+VERSION_TABLE = "aurea_schema_version"
+"""Alembic's bookkeeping, under a name of ours: the host's own migrations may live in the same database."""
+
+COST_STATUSES = ("priced", "free", "unpriced", "no_usage", "invalid")
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    }
+)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
+
+
+def _name(column: str) -> CheckConstraint:
+    return CheckConstraint(f"char_length({column}) BETWEEN 1 AND {TEXT_MAX_CHARACTERS}", name=column)
+
+
+metrics_id = Sequence("metrics_id_seq", metadata=metadata, data_type=BigInteger)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("id", BigInteger, metrics_id, server_default=metrics_id.next_value(), nullable=False),
+    Column("event_id", Uuid, nullable=False, comment="one execution; with seq the key of idempotence"),
+    Column("seq", SmallInteger, nullable=False, comment="0 stands for the execution, further models follow"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP"), comment="the end of the execution"),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("task_name", Text, nullable=False),
+    Column("model_used", Text, nullable=False, comment="'none' without a call, 'unknown' with tokens of a model not named"),
+    Column("executions", SmallInteger, nullable=False, comment="1 on seq 0, else 0: tasks are SUM(executions)"),
+    Column("status", Text, nullable=False),
+    Column("calls", Integer, nullable=False, comment="model calls summed in this row"),
+    Column("token_count", BigInteger, nullable=False),
+    Column("latency_ms", Numeric, nullable=False, comment="of the execution, on seq 0; 0 on further models"),
+    Column("cost_estimate", Numeric, nullable=False, comment="USD; 0 unless cost_status is priced"),
+    Column("cost_status", Text, nullable=False),
+    Column("cost_source", Text, comment="which price list, or custom"),
+    Column("cost_problem", Text, comment="why there is no cost"),
+    Column("price_version", Text),
+    Column("unpriced_tokens", BigInteger, nullable=False),
+    Column("provider_name", Text),
+    Column("response_model", Text),
+    Column("service_tier", Text),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cache_read_input_tokens", BigInteger),
+    Column("cache_write_input_tokens", BigInteger),
+    Column("reasoning_output_tokens", BigInteger),
+    Column("time_to_first_token_ms", Numeric),
+    Column("error_type", Text, comment="the exception's class name, never its message"),
+    Column("task_id", Text),
+    Column("root_id", Text),
+    Column("parent_id", Text),
+    Column("group_id", Text),
+    Column("parent_event_id", Uuid, comment="the monitored call or task this one ran inside"),
+    Column("attempt", Integer, nullable=False, comment="0 is the first try"),
+    Column("redelivered", Boolean, nullable=False),
+    Column("worker", Text),
+    Column("queue", Text),
+    Column("broker_wait_ms", Numeric),
+    Column("prefetch_wait_ms", Numeric),
+    Column("tags", JSONB, nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("created_at", "event_id", "seq"),
+    _name("job_id"),
+    _name("task_name"),
+    _name("model_used"),
+    _one_of("status", STATUSES),
+    _one_of("cost_status", COST_STATUSES),
+    CheckConstraint("executions IN (0, 1) AND (executions = 1) = (seq = 0)", name="executions"),
+    CheckConstraint("calls >= 0 AND attempt >= 0", name="counts"),
+    CheckConstraint("token_count >= 0 AND unpriced_tokens BETWEEN 0 AND token_count", name="tokens"),
+    CheckConstraint("latency_ms >= 0 AND latency_ms < 'Infinity'", name="latency"),
+    CheckConstraint(
+        "cost_estimate >= 0 AND cost_estimate < 'Infinity' AND (cost_status = 'priced' OR cost_estimate = 0)", name="cost"
+    ),
+    CheckConstraint(
+        "coalesce(input_tokens, 0) >= coalesce(cache_read_input_tokens, 0) + coalesce(cache_write_input_tokens, 0)"
+        " AND coalesce(output_tokens, 0) >= coalesce(reasoning_output_tokens, 0)"
+        " AND least(input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens) >= 0",
+        name="usage",
+    ),
+    Index("idx_metrics_job_id", "job_id", "created_at", "id"),
+    postgresql_partition_by="RANGE (created_at)",
+    comment="What one execution spent on one model",
+)
+
+
+def _measures() -> list[Column[object]]:
+    """The sums that every rollup keeps."""
+    return [
+        Column("executions", BigInteger, nullable=False),
+        Column("calls", BigInteger, nullable=False),
+        Column("token_count", BigInteger, nullable=False),
+        Column("input_tokens", BigInteger, nullable=False),
+        Column("output_tokens", BigInteger, nullable=False),
+        Column("unpriced_tokens", BigInteger, nullable=False),
+        Column("latency_ms", Numeric, nullable=False),
+        Column("cost_estimate", Numeric, nullable=False),
+        Column("first_at", DateTime(timezone=True), nullable=False),
+        Column("last_at", DateTime(timezone=True), nullable=False),
+    ]
+
+
+metrics_job = Table(
+    "metrics_job",
+    metadata,
+    Column("job_id", Text, nullable=False),
+    Column("task_name", Text, nullable=False),
+    Column("model_used", Text, nullable=False),
+    *_measures(),
+    PrimaryKeyConstraint("job_id", "task_name", "model_used"),
+    comment="Sums per job, task and model",
+)
+
+metrics_jobs = Table(
+    "metrics_jobs",
+    metadata,
+    Column("job_id", Text, nullable=False),
+    *_measures(),
+    PrimaryKeyConstraint("job_id"),
+    Index("metrics_jobs_last_at_idx", "last_at", "job_id"),
+    comment="Sums per job, for listing jobs",
+)
+
+metrics_15m = Table(
+    "metrics_15m",
+    metadata,
+    Column("quarter_at", DateTime(timezone=True), nullable=False, comment="start of the quarter of an hour, UTC"),
+    Column("task_name", Text, nullable=False),
+    Column("model_used", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    *_measures(),
+    PrimaryKeyConstraint("quarter_at", "task_name", "model_used", "status"),
+    comment="Sums per quarter of an hour: right in every time zone",
+)
+
+metrics_latency_15m = Table(
+    "metrics_latency_15m",
+    metadata,
+    Column("quarter_at", DateTime(timezone=True), nullable=False),
+    Column("task_name", Text, nullable=False),
+    Column("bucket", SmallInteger, nullable=False, comment="latency_ms in (1.1^(bucket-1), 1.1^bucket]"),
+    Column("executions", BigInteger, nullable=False),
+    PrimaryKeyConstraint("quarter_at", "task_name", "bucket"),
+    comment="A log-bucket histogram of latency: percentiles that can be merged, error at most 5 %",
+)
+
+metrics_rejected = Table(
+    "metrics_rejected",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("rejected_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+    Column("payload_hash", Text, nullable=False, comment="so that a redelivery is not rejected twice"),
+    Column("source_id", Uuid, comment="the process that sent it, where known"),
+    Column("reason", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    UniqueConstraint("payload_hash"),
+    comment="What could not be written, and why",
+)
+
+metrics_sources = Table(
+    "metrics_sources",
+    metadata,
+    Column("source_id", Uuid, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("captured", BigInteger, nullable=False, comment="events it says it has produced so far"),
+    Column("written", BigInteger, nullable=False, comment="of these, events in metrics"),
+    Column("rejected", BigInteger, nullable=False, comment="of these, events in metrics_rejected"),
+    Column("duplicates", BigInteger, nullable=False, comment="events that came again and were not written again"),
+    Column("dropped", JSONB, nullable=False, server_default=text("'{}'"), comment="events given up, by reason"),
+    Column("first_seen_at", DateTime(timezone=True), nullable=False),
+    Column("last_seen_at", DateTime(timezone=True), nullable=False),
+    comment="The books: captured = written + rejected + still on the way, per process of the host",
+)
+
+model_prices = Table(
+    "model_prices",
+    metadata,
+    Column("model", Text, nullable=False),
+    Column("effective_from", DateTime(timezone=True), nullable=False),
+    Column("input_usd_per_million", Numeric),
+    Column("output_usd_per_million", Numeric),
+    Column("cache_read_usd_per_million", Numeric),
+    Column("cache_write_usd_per_million", Numeric),
+    Column("total_usd_per_million", Numeric, comment="for usage of which only the total is known"),
+    Column("note", Text),
+    PrimaryKeyConstraint("model", "effective_from"),
+    _name("model"),
+    CheckConstraint(
+        "least(input_usd_per_million, output_usd_per_million, cache_read_usd_per_million,"
+        " cache_write_usd_per_million, total_usd_per_million) >= 0",
+        name="prices",
+    ),
+    comment="The user's own and overriding prices, by date",
+)
