@@ -190,9 +190,7 @@ def decode_event(data: bytes | msgspec.Raw) -> TaskEvent:
 
 def encode_batch(sources: list[tuple[Source, list[bytes]]]) -> bytes:
     """Put sources and their already encoded events into a batch, without decoding them again."""
-    parts = [
-        b'{"source":' + encode(source) + b',"events":[' + b",".join(events) + b"]}" for source, events in sources
-    ]
+    parts = [b'{"source":' + encode(source) + b',"events":[' + b",".join(events) + b"]}" for source, events in sources]
     return b'{"v":%d,"sources":[%b]}' % (WIRE_VERSION, b",".join(parts))
 
 

@@ -1,0 +1,150 @@
+"""The publisher's own connection to the broker.
+
+The app's producer pool is never used: it is shared with the host's own publishing, has no time limit on a frozen Redis, and
+passes through every signal handler of the host. Here each network call ends within ``aurea_broker_timeout_seconds``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+from kombu import Producer, Queue
+
+from aurea_celery.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from kombu import Connection
+
+WRITE_TASK = "aurea_celery.write_metrics"
+
+AMQP_TRANSPORTS = frozenset({"amqp", "amqps", "pyamqp"})
+REDIS_TRANSPORTS = frozenset({"redis", "rediss", "sentinel", "valkey", "valkeys"})
+
+
+def metrics_queue(settings: Settings) -> Queue:
+    """The writer's queue: durable, reached through the broker's default exchange by its name.
+
+    A ``Queue`` object on purpose: a queue given as a string would be registered on the app, and the host's own
+    workers would begin to consume it.
+    """
+    return Queue(
+        settings.queue,
+        routing_key=settings.queue,
+        durable=True,
+        queue_arguments=settings.queue_arguments or None,
+    )
+
+
+class Broker:
+    """Sends batches to the writer's queue. Used by one thread at a time."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._queue = metrics_queue(settings)
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+
+    def send(self, batch: bytes, event_count: int) -> None:
+        """Publish a batch and return once the broker has it.
+
+        Raises:
+            Exception: Whatever the transport raises; the connection is closed then, and the next call begins anew.
+        """
+        try:
+            producer = self._connected()
+            message_id = str(uuid4())
+            producer.publish(
+                _task_body(batch),
+                exchange="",
+                routing_key=self._settings.queue,
+                content_type="application/json",
+                content_encoding="utf-8",
+                headers=_task_headers(message_id, event_count),
+                correlation_id=message_id,
+                delivery_mode=2,
+                retry=False,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def waiting_messages(self) -> int:
+        """How many messages wait in the queue.
+
+        Raises:
+            Exception: Whatever the transport raises.
+        """
+        try:
+            channel = self._connected().channel
+            return int(self._queue(channel).queue_declare(passive=True).message_count)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection; the next call makes a new one."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.collapse()
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            self._connection = self._connect()
+            channel = self._connection.default_channel
+            self._queue(channel).declare()
+            self._producer = Producer(channel, auto_declare=False)
+        return self._producer
+
+    def _connect(self) -> Connection:
+        timeout = self._settings.broker_timeout_seconds
+        connection = self._app.connection_for_write(
+            self._settings.broker_url or None, connect_timeout=timeout, heartbeat=0
+        )
+        connection.transport_options.update(_bounds(connection.transport_cls, timeout))
+        return connection
+
+
+def _bounds(transport: Any, timeout: float) -> dict[str, Any]:
+    """Transport options that bound every network call; names differ by transport."""
+    once = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+    if transport in AMQP_TRANSPORTS:
+        return {**once, "read_timeout": timeout, "write_timeout": timeout, "confirm_publish": True}
+    if transport in REDIS_TRANSPORTS:
+        return {
+            **once,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry_on_timeout": False,
+        }
+    return once
+
+
+def _task_headers(message_id: str, event_count: int) -> dict[str, Any]:
+    """The headers of Celery's task message protocol, version 2; the arguments are described, never shown."""
+    return {
+        "lang": "py",
+        "task": WRITE_TASK,
+        "id": message_id,
+        "root_id": message_id,
+        "parent_id": None,
+        "group": None,
+        "shadow": None,
+        "eta": None,
+        "expires": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": f"<{event_count} events>",
+        "kwargsrepr": "{}",
+        "origin": "aurea-celery",
+        "ignore_result": True,
+    }
+
+
+def _task_body(batch: bytes) -> bytes:
+    """The body of a task message with the batch as its one argument, a JSON text."""
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    return msgspec.json.encode([[batch.decode()], {}, embed])

@@ -1,0 +1,105 @@
+"""Delivery: one door for capture, and the roles a process can have.
+
+=================  ======================================  =========================================
+role               who                                     what runs in it
+=================  ======================================  =========================================
+on its own         web servers, scripts, pools in one      outbox; a publisher from the first event on
+                   process
+main process       of a Celery worker                      outbox; a publisher from the start on
+pool child         of a prefork worker                     outbox only; the main process ships it
+=================  ======================================  =========================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aurea_celery.delivery.broker import Broker
+from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.delivery.publisher import Publisher
+from aurea_celery.events import ModelCall, TaskEvent
+from aurea_celery.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+_living: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+class Delivery:
+    """Takes what capture saw and gets it to the writer's queue. Thread-safe and fork-safe."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._root = Path(settings.outbox_dir).expanduser() / _destination(app, settings)
+        self._main_pid = 0
+        self._start(parent=None)
+        _living.add(self)
+
+    def begin(self, event: TaskEvent) -> None:
+        """An execution has begun; ``event`` is what it will be if the process dies now."""
+        self._outbox.begin(event)
+
+    def add_call(self, event_id: str, call: ModelCall) -> None:
+        """A model was called inside an open execution."""
+        self._outbox.add_call(event_id, call)
+
+    def finish(self, event: TaskEvent) -> None:
+        """An execution has ended."""
+        self._outbox.finish(event)
+        if not self._is_pool_child or len(self._outbox.overflow):
+            self._publisher.ensure_running()
+
+    def become_main(self) -> None:
+        """This process is a worker's main process: show the pool children whose folder they belong to."""
+        self._main_pid = os.getpid()
+        self._main_name = self._outbox.name
+        self._outbox.open_folder()
+
+    def start_shipping(self) -> None:
+        """Start the publisher now, to adopt what dead processes left."""
+        self._publisher.ensure_running()
+
+    def become_pool_child(self) -> None:
+        """This process is a pool child, if its parent called :meth:`become_main` before the fork."""
+        if self._main_pid not in (0, os.getpid()):
+            self._outbox.close()
+            self._start(parent=self._main_name)
+
+    def stop(self) -> None:
+        """Send what is left within the deadline of the settings; the rest stays in the outbox for the next process."""
+        self._publisher.stop(self._settings.shutdown_flush_seconds)
+
+    def _start(self, parent: str | None) -> None:
+        self._is_pool_child = parent is not None
+        self._outbox = Outbox(
+            self._root,
+            batch_events=self._settings.batch_events,
+            max_bytes=self._settings.outbox_max_bytes,
+            parent=parent,
+        )
+        self._publisher = Publisher(self._outbox, Broker(self._app, self._settings), self._settings)
+
+    def _restart_after_fork(self) -> None:
+        """Begin anew in a forked child: the parent keeps its folder, thread and connection."""
+        self._outbox.close(after_fork=True)
+        self._start(parent=None)
+
+
+def _restart_all_after_fork() -> None:
+    for delivery in list(_living):
+        delivery._restart_after_fork()
+
+
+def _destination(app: Celery, settings: Settings) -> str:
+    """A folder name for one broker and queue; the broker's password is not part of it."""
+    broker = app.connection_for_write(settings.broker_url or None).as_uri()
+    return hashlib.sha256(f"{broker} {settings.queue}".encode()).hexdigest()[:12]
+
+
+os.register_at_fork(after_in_child=_restart_all_after_fork)

@@ -1,0 +1,231 @@
+"""The outbox: where an event is safe as soon as the handler returns.
+
+Each process of the host has one folder with append-only segment files (:mod:`aurea_celery.delivery.records`), owned
+through a lock on its ``lock`` file. One event is one ``write(2)`` and no fsync: it survives the death of the process,
+though not of the machine. The folder of a pool child is named ``PARENT.OWN``, so that the worker's main process, which
+ships it, knows its own.
+
+When the disk cannot be written, finished events are kept in memory, bounded, and sent from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from aurea_celery._guard import log_once_a_minute
+from aurea_celery.clock import new_event_id, now_us
+from aurea_celery.delivery.overflow import Overflow
+from aurea_celery.delivery.records import CALL, DONE, DROP, HEAD, OPEN, VOID, RecordedCall, pack
+from aurea_celery.events import ModelCall, Source, TaskEvent, clean_text, encode
+
+SEGMENT_BYTES = 256 * 1024
+RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _OpenExecution:
+    """The lines of an execution that has not ended, and where the first of them stands on disk."""
+
+    lines: list[bytes]
+    segment: int = 0
+    offset: int = 0
+
+
+class Outbox:
+    """One process's folder of events on their way. Thread-safe; not to be used across a fork."""
+
+    def __init__(self, root: Path, *, batch_events: int, max_bytes: int, parent: str | None = None) -> None:
+        own = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self.root = root
+        self.name = f"{parent}.{own}" if parent else own
+        self.path = root / self.name
+        self.overflow = Overflow()
+        self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
+        self._batch_events = batch_events
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._lock_fd = self._segment_fd = -1
+        self._segment = self._segment_events = self._segment_size = self._carried_size = 0
+        self._captured = 0
+        self._dropped: Counter[str] = Counter()
+        self._open: dict[str, _OpenExecution] = {}
+        self._closed_until = 0.0
+        self._full = False
+
+    @property
+    def source(self) -> Source:
+        """This process, with its counters as they are now."""
+        return msgspec.structs.replace(self._source, captured=self._captured, dropped=dict(self._dropped))
+
+    @property
+    def open_count(self) -> int:
+        """How many executions have begun and not ended."""
+        return len(self._open)
+
+    def open_folder(self) -> bool:
+        """Make the folder and take its lock, if that has not happened yet; whether it is there."""
+        with self._lock:
+            return self._ready()
+
+    def begin(self, event: TaskEvent) -> None:
+        """Note that an execution has begun; ``event`` is what it will be if the process dies now."""
+        execution = _OpenExecution([pack(OPEN, encode(event))])
+        with self._lock:
+            if self._append(execution.lines[0]):
+                execution.segment = self._segment
+                execution.offset = self._segment_size - len(execution.lines[0])
+            self._open[event.event_id] = execution
+
+    def add_call(self, event_id: str, call: ModelCall) -> None:
+        """Note a model call of an open execution."""
+        line = pack(CALL, encode(RecordedCall(event_id=event_id, at_us=now_us(), call=call)))
+        with self._lock:
+            if event_id in self._open:
+                self._append(line)
+                self._open[event_id].lines.append(line)
+
+    def finish(self, event: TaskEvent) -> None:
+        """Take the final event of an execution."""
+        payload = encode(event)
+        with self._lock:
+            execution = self._open.pop(event.event_id, None)
+            self._captured += 1
+            if self._append(pack(DONE, payload)):
+                self._segment_events += 1
+                self._rotate_if_due()
+                return
+            if execution is not None:
+                self._void(execution)
+            if self._full:
+                self._dropped["outbox_full"] += 1
+            elif not self.overflow.put(payload):
+                self._dropped["memory_full"] += 1
+
+    def close(self, *, after_fork: bool = False) -> None:
+        """Let go of the files; what is in the folder stays for whoever ships it.
+
+        After a fork the child only closes its copies of the descriptors: the lock stays with the parent.
+        """
+        if not after_fork and self._dropped and self._segment_fd >= 0:
+            self._append(pack(DROP, msgspec.json.encode(self._dropped)))
+        for descriptor in (self._segment_fd, self._lock_fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._segment_fd = self._lock_fd = -1
+
+    def _append(self, line: bytes) -> bool:
+        """Write a line whole or not at all; whether it is on disk."""
+        if not self._ready():
+            return False
+        try:
+            self._write(line)
+        except OSError as error:
+            self._give_up(error)
+            return False
+        return True
+
+    def _write(self, data: bytes) -> None:
+        written = os.write(self._segment_fd, data)
+        if written < len(data):
+            # A full disk takes what fits; the torn line must not stay in front of the next one.
+            os.ftruncate(self._segment_fd, self._segment_size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._segment_size += written
+
+    def _ready(self) -> bool:
+        """Whether there is a segment to write to; begins one if there is none and the disk allows."""
+        if self._segment_fd >= 0:
+            return True
+        if time.monotonic() < self._closed_until:
+            return False
+        try:
+            self._create_folder()
+            self._full = self._is_full()
+            if not self._full:
+                self._start_segment()
+        except OSError as error:
+            self._give_up(error)
+        return self._segment_fd >= 0
+
+    def _give_up(self, error: OSError) -> None:
+        """Keep events in memory for a moment, and say so."""
+        self._closed_until = time.monotonic() + RETRY_SECONDS
+        if self._segment_fd >= 0:
+            os.close(self._segment_fd)
+            self._segment_fd = -1
+        log_once_a_minute(
+            "outbox",
+            logging.ERROR,
+            "aurea-celery: cannot write to the outbox %s (%s); events are kept in memory and sent from there. "
+            "Make the folder writable, free some disk, or set aurea_outbox_dir",
+            self.root,
+            error.strerror,
+        )
+
+    def _is_full(self) -> bool:
+        if sum(entry.stat().st_size for entry in os.scandir(self.path)) < self._max_bytes:
+            return False
+        self._closed_until = time.monotonic() + RETRY_SECONDS
+        log_once_a_minute(
+            "outbox_full",
+            logging.ERROR,
+            "aurea-celery: the outbox %s holds aurea_outbox_max_bytes; new events are dropped and counted. "
+            "Check that the broker is up and a writer runs: celery -A yourapp aurea writer",
+            self.root,
+        )
+        return True
+
+    def _create_folder(self) -> None:
+        """Make the folder under a hidden name, lock it, then show it: nobody ever sees it unlocked."""
+        if self._lock_fd >= 0:
+            return
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hidden = self.root / f".{self.name}"
+        hidden.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(hidden / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hidden.rename(self.path)
+        self._lock_fd = descriptor
+
+    def _rotate_if_due(self) -> None:
+        """Leave a segment that holds a batch; the next line begins a new one."""
+        grown = self._segment_size - self._carried_size
+        if self._segment_events >= self._batch_events or grown >= SEGMENT_BYTES:
+            os.close(self._segment_fd)
+            self._segment_fd = -1
+
+    def _start_segment(self) -> None:
+        """Begin a segment with who we are and the executions that are open, so that older segments can go."""
+        path = self._path_of(self._segment + 1)
+        self._segment_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._segment += 1
+        self._segment_events = self._segment_size = 0
+        self._write(pack(HEAD, encode(self.source)))
+        for execution in self._open.values():
+            execution.segment, execution.offset = self._segment, self._segment_size
+            self._write(b"".join(execution.lines))
+        self._carried_size = self._segment_size
+
+    def _void(self, execution: _OpenExecution) -> None:
+        """Mark an execution on disk as ended, in place: that works on a full disk too."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._path_of(execution.segment), os.O_WRONLY)
+            try:
+                os.pwrite(descriptor, VOID, execution.offset)
+            finally:
+                os.close(descriptor)
+
+    def _path_of(self, segment: int) -> Path:
+        return self.path / f"{segment:010d}.seg"

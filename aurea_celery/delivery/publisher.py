@@ -1,0 +1,191 @@
+"""The publisher: a thread that brings finished events from outbox folders to the broker.
+
+It runs in a worker's main process, where it ships the folders of its pool children too, and in every other process that makes
+events by itself. Pool children have no thread, no connection and nothing to flush. It also adopts the folders of
+dead processes and closes the executions they left open.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from aurea_celery._guard import fault_counts, log_once_a_minute, report_fault
+from aurea_celery.delivery.folder import Folder, Parcel, is_owned
+from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.events import encode_batch
+from aurea_celery.settings import Settings
+
+QUEUE_CHECK_SECONDS = 10.0
+MAX_BACK_OFF_SECONDS = 30.0
+
+
+class Sender(Protocol):
+    """What the publisher needs of a broker; :class:`aurea_celery.delivery.broker.Broker` is the real one."""
+
+    def send(self, batch: bytes, event_count: int) -> None:
+        """Publish a batch and return once the broker has it, or raise."""
+
+    def waiting_messages(self) -> int:
+        """How many messages wait in the queue."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+
+
+class Publisher:
+    """Ships one process's outbox, its children's, and orphaned ones. Nothing it does raises into the host."""
+
+    def __init__(self, outbox: Outbox, sender: Sender, settings: Settings) -> None:
+        self._outbox = outbox
+        self._sender = sender
+        self._settings = settings
+        self._folders: dict[str, Folder] = {}
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._back_off_seconds = 0.0
+        self._queue_checked_at = float("-inf")
+        self._queue_is_full = False
+
+    def ensure_running(self) -> None:
+        """Start the thread if it does not run yet."""
+        if self._thread is None:
+            with self._start_lock:
+                if self._thread is None and not self._stopping:
+                    self._thread = threading.Thread(target=self._run, name="aurea-publisher", daemon=True)
+                    self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Send what is left, for at most ``timeout_seconds``; the rest stays in the outbox."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+
+    def ship(self) -> None:
+        """Send everything there is to send now.
+
+        Raises:
+            Exception: Whatever the broker raises; what was not confirmed is sent again next time.
+        """
+        folders = list(self._due_folders())
+        while self._ship_batch(folders):
+            pass
+        for folder in folders:
+            if folder.adopted:
+                self._close_orphan(folder)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(self._back_off_seconds or self._settings.flush_interval_seconds)
+            self._try_to_ship()
+        self._clean_up()
+
+    def _try_to_ship(self) -> None:
+        """Ship, or back off; the transports' errors share no base class, so that every one means: later."""
+        try:
+            self.ship()
+            self._back_off_seconds = 0.0
+        except Exception as error:
+            fault_counts["aurea_celery.delivery.publisher"] += 1
+            self._back_off_seconds = min(2 * self._back_off_seconds or 1.0, MAX_BACK_OFF_SECONDS)
+            log_once_a_minute(
+                "publisher",
+                logging.WARNING,
+                "aurea-celery: cannot send to the broker (%s); events are kept in %s and sent when it answers",
+                type(error).__name__,
+                self._outbox.root,
+            )
+
+    def _ship_batch(self, folders: list[Folder]) -> bool:
+        """Send one message with what the folders have next; whether there was anything."""
+        room = self._settings.batch_events
+        parcels: list[tuple[Folder, Parcel]] = []
+        for folder in folders:
+            parcel = folder.read(room) if room else None
+            if parcel is not None:
+                parcels.append((folder, parcel))
+                room -= len(parcel.events)
+        batch = [(parcel.source, parcel.events) for _, parcel in parcels]
+        overflow = self._outbox.overflow.read(room)
+        if overflow:
+            batch.append((self._outbox.source, overflow))
+        if not batch or self._writer_is_behind():
+            return False
+        self._sender.send(encode_batch(batch), sum(len(events) for _, events in batch))
+        for folder, parcel in parcels:
+            folder.commit(parcel)
+        self._outbox.overflow.commit()
+        return True
+
+    def _close_orphan(self, folder: Folder) -> None:
+        """Everything finished is shipped: close what the dead process left open, and remove its folder."""
+        if folder.read(1) is not None:
+            return
+        lost = folder.read_lost()
+        if lost is not None:
+            self._sender.send(encode_batch([(lost.source, lost.events)]), len(lost.events))
+        folder.remove()
+        del self._folders[folder.path.name]
+
+    def _due_folders(self) -> Iterator[Folder]:
+        """The folders this process ships: its own, its pool children's, and those whose owner is dead."""
+        for path in self._visible_folders():
+            folder = self._folders.get(path.name) or Folder(path)
+            mine = path.name == self._outbox.name or path.name.startswith(f"{self._outbox.name}.")
+            if folder.adopted or (path.name != self._outbox.name and self._adopt(folder)) or mine:
+                self._folders[path.name] = folder
+                yield folder
+
+    def _adopt(self, folder: Folder) -> bool:
+        """Take over a dead process's folder, unless a living main process will."""
+        parent, child = folder.path.name.partition(".")[::2]
+        if child and parent != self._outbox.name and is_owned(folder.path.with_name(parent)):
+            return False
+        return folder.adopt()
+
+    def _visible_folders(self) -> list[Path]:
+        """All folders but those still being made; forgets the ones that are gone."""
+        try:
+            paths = [path for path in self._outbox.root.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        gone = self._folders.keys() - {path.name for path in paths}
+        for name in gone:
+            self._folders.pop(name).release()
+        return paths
+
+    def _writer_is_behind(self) -> bool:
+        """Whether so many messages wait that events better stay in the outbox; asked every few seconds."""
+        if time.monotonic() - self._queue_checked_at >= QUEUE_CHECK_SECONDS:
+            waiting = self._sender.waiting_messages()
+            self._queue_checked_at = time.monotonic()
+            self._queue_is_full = waiting >= self._settings.queue_max_messages
+            if self._queue_is_full:
+                log_once_a_minute(
+                    "queue_full",
+                    logging.WARNING,
+                    "aurea-celery: %d messages wait in %s; events are kept in the outbox until a writer catches up. "
+                    "Start one: celery -A yourapp aurea writer",
+                    waiting,
+                    self._settings.queue,
+                )
+        return self._queue_is_full
+
+    def _clean_up(self) -> None:
+        """Close the connection, and remove the own folder if nothing is left in it."""
+        try:
+            self._sender.close()
+            own = self._folders.get(self._outbox.name)
+            done = own is not None and own.read(1) is None and not self._outbox.open_count
+            self._outbox.close()
+            if own is not None and done and own.adopt():
+                own.remove()
+        except Exception as error:
+            report_fault("aurea_celery.delivery.publisher", error)

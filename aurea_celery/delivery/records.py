@@ -1,0 +1,79 @@
+"""The lines of an outbox segment.
+
+A segment is a text file of lines ``KIND CRC32 PAYLOAD``: one letter, eight hexadecimal digits of the payload's CRC-32,
+and JSON without a line break. A line that was cut short or damaged is recognised and skipped, never shipped.
+
+========  ==========================================================================================
+``HEAD``  first line of each segment: the :class:`~aurea_celery.events.Source` as it was at that moment
+``OPEN``  an execution has begun: the event as it will be if the process dies now
+``CALL``  a model call of an open execution, written when it happened
+``DONE``  the final event; what came before of the same execution no longer matters
+``DROP``  how many events were given up so far, by reason
+``VOID``  an ``OPEN`` line whose execution ended while the disk was full: its event went through memory
+========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from aurea_celery.events import Identifier, Microseconds, ModelCall, TaskEvent, encode
+
+HEAD, OPEN, CALL, DONE, DROP, VOID = b"H", b"O", b"C", b"D", b"X", b"V"
+_PREFIX_BYTES = 11
+
+
+class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """The payload of a ``CALL`` line."""
+
+    event_id: Identifier
+    at_us: Microseconds
+    call: ModelCall
+
+
+class Record(NamedTuple):
+    """One intact line, or with ``kind`` empty a damaged one."""
+
+    kind: bytes
+    payload: bytes
+    size: int
+
+
+def pack(kind: bytes, payload: bytes) -> bytes:
+    """Make one line; the checksum covers the payload, so that an ``OPEN`` can be turned into a ``VOID`` in place.
+
+    >>> list(unpack(pack(DONE, b"{}")))
+    [Record(kind=b'D', payload=b'{}', size=14)]
+    """
+    return b"%b %08x %b\n" % (kind, zlib.crc32(payload), payload)
+
+
+def unpack(data: bytes) -> Iterator[Record]:
+    """Read whole lines; each damaged one comes out with an empty kind."""
+    for line in data.split(b"\n")[:-1]:
+        kind, payload = line[:1], line[_PREFIX_BYTES:]
+        intact = line[1:_PREFIX_BYTES] == b" %08x " % zlib.crc32(payload)
+        yield Record(kind if intact else b"", payload, len(line) + 1)
+
+
+def close_lost(open_payload: bytes, calls: list[bytes]) -> bytes:
+    """Close an execution whose process died: its last sign of life is its end, what it had spent is counted.
+
+    The result depends on the lines alone, so that whoever closes it, and however often, makes the same event.
+    """
+    event = msgspec.json.decode(open_payload, type=TaskEvent)
+    recorded = [msgspec.json.decode(call, type=RecordedCall) for call in calls]
+    ended_at_us = max([event.started_at_us, *(one.at_us for one in recorded)])
+    return encode(
+        msgspec.structs.replace(
+            event,
+            status="lost",
+            ended_at_us=ended_at_us,
+            latency_us=ended_at_us - event.started_at_us,
+            calls=tuple(one.call for one in recorded),
+        )
+    )

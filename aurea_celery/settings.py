@@ -1,0 +1,168 @@
+"""Every setting: name, unit, default, one sentence.
+
+A setting called ``flush_interval_seconds`` is read from, first that answers: the argument ``flush_interval_seconds=``
+of :class:`aurea_celery.Aurea`, the environment variable ``AUREA_FLUSH_INTERVAL_SECONDS``, Celery's configuration
+``aurea_flush_interval_seconds``, the default. ``DATABASE_URL`` and ``PORT`` keep the names everybody knows, and are
+also read from a ``.env`` file in the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from aurea_celery.errors import ConfigurationError
+
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+DEFAULT_PORT = 4000
+
+
+def default_outbox_dir() -> str:
+    """The user's state folder (XDG base directory specification), which survives a reboot."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return str(Path(base) / "aurea-celery" / "outbox")
+
+
+def _setting(default: Any, unit: str, sentence: str, *, least: float | None = None) -> Any:
+    metadata = {"unit": unit, "sentence": sentence, "least": least}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of one :class:`aurea_celery.Aurea`, checked.
+
+    Raises:
+        ConfigurationError: By :meth:`load`, if a setting is unknown or its value does not fit.
+
+    >>> Settings.load({"batch_events": 100}, {}, {}).batch_events
+    100
+    """
+
+    enabled: bool = _setting(True, "", "Off: nothing is captured, and no file, thread or connection is made.")
+    queue: str = _setting("aurea_metrics", "", "The queue between the host's processes and the writer.")
+    queue_max_messages: int = _setting(
+        10_000,
+        "messages",
+        "With this many messages waiting, events stay in the outbox until a writer catches up.",
+        least=1,
+    )
+    queue_arguments: dict[str, Any] = _setting(
+        dict, "", "Broker arguments of the queue, such as {'x-queue-type': 'quorum'} on RabbitMQ."
+    )
+    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.")
+    broker_timeout_seconds: float = _setting(
+        2.0, "seconds", "How long one network call of the publisher may take.", least=0.1
+    )
+    outbox_dir: str = _setting(
+        default_outbox_dir, "", "Folder for events on their way; local disk, not a network share."
+    )
+    outbox_max_bytes: int = _setting(
+        256 * 1024 * 1024, "bytes", "Most disk one process may use for events on their way; above it new events are dropped and counted.",
+        least=1024 * 1024,
+    )  # fmt: skip
+    batch_events: int = _setting(500, "events", "Most events in one message.", least=1)
+    flush_interval_seconds: float = _setting(1.0, "seconds", "How often events are sent.", least=0.01)
+    shutdown_flush_seconds: float = _setting(
+        2.0,
+        "seconds",
+        "How long a stopping process may spend sending what is left; the rest stays in the outbox.",
+        least=0,
+    )
+    writer_visibility_timeout_seconds: int = _setting(
+        60, "seconds", "On Redis: when a message of a killed writer goes to another one.", least=1
+    )
+    database_url: str = _setting("", "", "Where the writer writes: postgresql://user:password@host:5432/database.")
+
+    @classmethod
+    def load(cls, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Settings:
+        """Merge the sources by precedence and check every value."""
+        known = {one.name: one for one in fields(cls)}
+        for name in arguments:
+            if name not in known:
+                raise ConfigurationError(f"aurea-celery has no setting called {name!r}; it knows: {', '.join(known)}")
+        values: dict[str, Any] = {}
+        for name in known:
+            value = _first_given(name, arguments, environ, conf)
+            if value is not MISSING:
+                values[name] = value
+        checked = {name: _checked(name, known[name], value) for name, value in values.items()}
+        return cls(**checked)
+
+
+def _first_given(name: str, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Any:
+    if arguments.get(name) is not None:
+        return arguments[name]
+    variable = "DATABASE_URL" if name == "database_url" else f"AUREA_{name.upper()}"
+    if environ.get(variable):
+        return environ[variable]
+    value = conf.get(f"aurea_{name}")
+    return MISSING if value is None else value
+
+
+def _checked(name: str, definition: Any, value: Any) -> Any:
+    """Turn a value into the setting's type, or say what is wrong with it."""
+    kind = {"bool": bool, "int": int, "float": float, "str": str}.get(definition.type)
+    try:
+        converted = _to_bool(value) if kind is bool else kind(value) if kind else dict(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"aurea_{name} must be of type {definition.type}; check its value") from None
+    least = definition.metadata["least"]
+    if least is not None and not converted >= least:
+        raise ConfigurationError(f"aurea_{name} must be at least {least} {definition.metadata['unit']}")
+    return converted
+
+
+def _to_bool(value: Any) -> bool:
+    word = str(value).strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise ValueError(word)
+
+
+def read_environment() -> dict[str, str]:
+    """The environment, with what a ``.env`` file in the working directory adds; the real environment wins."""
+    from dotenv import dotenv_values  # noqa: PLC0415 - only commands, the writer and the API need it
+
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
+
+
+def require_database_url(environ: Mapping[str, str] | None = None) -> str:
+    """The database to use.
+
+    Raises:
+        ConfigurationError: If ``DATABASE_URL`` is neither in the environment nor in ``.env``.
+
+    >>> require_database_url({"DATABASE_URL": "postgresql://localhost/aurea"})
+    'postgresql://localhost/aurea'
+    """
+    url = (read_environment() if environ is None else environ).get("DATABASE_URL", "")
+    if not url:
+        raise ConfigurationError(
+            "DATABASE_URL is not set; set it to your database, such as postgresql://user:password@localhost:5432/aurea"
+        )
+    return url
+
+
+def read_port(environ: Mapping[str, str] | None = None) -> int:
+    """The API's port: ``PORT``, or 4000.
+
+    Raises:
+        ConfigurationError: If ``PORT`` is not a number from 1 to 65535.
+
+    >>> read_port({})
+    4000
+    """
+    text = (read_environment() if environ is None else environ).get("PORT") or str(DEFAULT_PORT)
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - the range of TCP ports
+        raise ConfigurationError("PORT must be a number from 1 to 65535")
+    return int(text)
