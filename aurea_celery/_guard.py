@@ -50,7 +50,8 @@ def report_fault(place: str, error: BaseException) -> None:
     if now - _last_logged.get(place, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
         _last_logged[place] = now
         logger.error(
-            "aurea-celery: internal fault in %s (%s, %d so far); the task was not affected, its metrics may be incomplete",
+            "aurea-celery: internal fault in %s (%s, %d so far); the task was not affected, "
+            "its metrics may be incomplete",
             place,
             type(error).__name__,
             fault_counts[place],

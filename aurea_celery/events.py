@@ -36,8 +36,8 @@ Identifier = Annotated[str, Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[
 class Usage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The tokens of one model call; names follow the OpenTelemetry GenAI conventions.
 
-    ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other counts
-    are subsets of these two. ``total_tokens`` is set only when input and output are not known apart. ``None`` means
+    ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other
+    counts are subsets of these two. ``total_tokens`` is set only when input and output are not known apart. ``None`` means
     not known, which is not zero.
 
     Raises:
@@ -143,8 +143,9 @@ class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Source(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One process of the host, with its running counters.
 
-    ``captured`` is how many events it has produced up to and including the ones sent with it; ``dropped`` counts those that
-    were given up, by reason. Both only grow, so that the writer keeps the largest it has seen, whatever the order of arrival.
+    ``captured`` is how many events it has produced up to and including the ones sent with it; ``dropped`` counts those
+    that were given up, by reason. Both only grow, so that the writer keeps the largest it has seen, in whatever order
+    they arrive.
     """
 
     source_id: Identifier

@@ -1,11 +1,12 @@
 """The publisher's own connection to the broker.
 
-The app's producer pool is never used: it is shared with the host's own publishing, has no time limit on a frozen Redis, and
-passes through every signal handler of the host. Here each network call ends within ``aurea_broker_timeout_seconds``.
+The app's producer pool is never used: it is shared with the host's own publishing, has no time limit on a frozen
+Redis, and passes through every signal handler of the host. Here each network call ends within ``aurea_broker_timeout_seconds``.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -79,8 +80,9 @@ class Broker:
             Exception: Whatever the transport raises.
         """
         try:
-            channel = self._connected().channel
-            return int(self._queue(channel).queue_declare(passive=True).message_count)
+            self._connected()
+            declared: Any = self._bound_queue.queue_declare(passive=True)
+            return int(declared.message_count)
         except BaseException:
             self.close()
             raise
@@ -89,13 +91,15 @@ class Broker:
         """Drop the connection; the next call makes a new one."""
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            connection.collapse()
+            with contextlib.suppress(Exception):  # it is broken or done with; either way it goes
+                connection.release()
 
     def _connected(self) -> Producer:
         if self._producer is None:
             self._connection = self._connect()
-            channel = self._connection.default_channel
-            self._queue(channel).declare()
+            channel: Any = self._connection.default_channel
+            self._bound_queue = self._queue(channel)
+            self._bound_queue.declare()
             self._producer = Producer(channel, auto_declare=False)
         return self._producer
 
@@ -104,7 +108,8 @@ class Broker:
         connection = self._app.connection_for_write(
             self._settings.broker_url or None, connect_timeout=timeout, heartbeat=0
         )
-        connection.transport_options.update(_bounds(connection.transport_cls, timeout))
+        options: dict[str, Any] = connection.transport_options or {}
+        connection.transport_options = {**options, **_bounds(connection.transport_cls, timeout)}
         return connection
 
 

@@ -1,0 +1,226 @@
+"""The running execution and the job it belongs to, carried in context variables.
+
+An :class:`Execution` is one attempt of a task or one monitored call while it runs. Its model calls are handed to delivery
+when they happen, so that spend survives a kill in the middle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+from aurea_celery._guard import guarded
+from aurea_celery.clock import monotonic_us, new_event_id, now_us
+from aurea_celery.events import ModelCall, Status, TaskEvent, Usage, clean_text
+from aurea_celery.usage import read_response, read_usage
+
+CostFunction = Callable[[str, int], Any]
+
+
+class Sink(Protocol):
+    """Where executions go; :class:`aurea_celery.delivery.delivery.Delivery` is the real one."""
+
+    def begin(self, event: TaskEvent) -> None:
+        """An execution has begun; ``event`` is what it will be if the process dies now."""
+
+    def add_call(self, event_id: str, call: ModelCall) -> None:
+        """A model was called inside an open execution."""
+
+    def finish(self, event: TaskEvent) -> None:
+        """An execution has ended."""
+
+
+_execution: ContextVar[Execution | None] = ContextVar("aurea_execution", default=None)
+_job: ContextVar[str | None] = ContextVar("aurea_job", default=None)
+
+
+class Execution:
+    """One attempt of a task or one monitored call, while it runs.
+
+    ``counted`` is the object whose usage was counted last: a caller that hands the same object on does not count it again.
+    """
+
+    __slots__ = ("_begun_us", "_calls", "_sink", "body_entered", "cost_function", "counted", "event", "model", "task")
+
+    def __init__(self, sink: Sink, event: TaskEvent, *, model: str | None = None, task: Any = None) -> None:
+        self._sink = sink
+        self._calls: list[ModelCall] = []
+        self._begun_us = monotonic_us()
+        self.event = event
+        self.model = model
+        self.task = task
+        self.cost_function: CostFunction | None = None
+        self.counted: Any = None
+        self.body_entered = False
+        sink.begin(event)
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether any model call was recorded."""
+        return bool(self._calls)
+
+    def add_call(self, call: ModelCall) -> None:
+        """Record a model call now."""
+        if call.model is None and self.model is not None:
+            call = msgspec.structs.replace(call, model=self.model)
+        if self.cost_function is not None and call.cost_usd is None:
+            call = _with_own_cost(call, self.cost_function)
+        self._calls.append(call)
+        self._sink.add_call(self.event.event_id, call)
+
+    def finish(self, status: Status, error_type: str | None = None) -> None:
+        """Close the execution."""
+        if not self._calls and self.model is not None:
+            self._calls.append(ModelCall(usage=Usage(), model=self.model))
+        latency_us = max(0, monotonic_us() - self._begun_us)
+        self.event = msgspec.structs.replace(
+            self.event,
+            status=status,
+            error_type=error_type,
+            ended_at_us=now_us(),
+            latency_us=latency_us,
+            calls=tuple(self._calls),
+        )
+        self._sink.finish(self.event)
+
+
+def _with_own_cost(call: ModelCall, cost_function: CostFunction) -> ModelCall:
+    """Ask the user's cost function; whatever it does, the call is kept."""
+    usage = call.usage
+    if usage.total_tokens is None and not usage.split_is_known:
+        return call
+    try:
+        answer = cost_function(call.model or "unknown", usage.token_count)
+        if isinstance(answer, bool):
+            raise TypeError("bool")
+        # A float's shortest text is what its author meant: 0.1, not 0.1000000000000000055.
+        cost = answer if isinstance(answer, Decimal) else Decimal(str(answer))
+        return msgspec.structs.replace(call, cost_usd=cost)
+    except Exception as error:
+        problem = f"the cost function failed or gave no finite number >= 0 ({type(error).__name__})"
+        return msgspec.structs.replace(call, cost_usd=None, cost_problem=problem)
+
+
+def new_event(job_id: str, task_name: str, **fields: Any) -> TaskEvent:
+    """The event of an execution that begins now, as it will be if the process dies before the next sign of life."""
+    now = now_us()
+    parent = _execution.get()
+    return TaskEvent(
+        **{
+            "event_id": new_event_id(),
+            "parent_event_id": parent.event.event_id if parent else None,
+            "job_id": clean_text(job_id) or "none",
+            "task_name": clean_text(task_name) or "unknown",
+            "status": "lost",
+            "started_at_us": now,
+            "ended_at_us": now,
+            "latency_us": 0,
+            **fields,
+        }
+    )
+
+
+def current_execution() -> Execution | None:
+    """The innermost execution that runs here, if any."""
+    return _execution.get()
+
+
+def current_job() -> str | None:
+    """The job of the surrounding ``job(...)`` block, else of the running execution."""
+    execution = _execution.get()
+    return _job.get() or (execution.event.job_id if execution else None)
+
+
+@contextlib.contextmanager
+def running(execution: Execution | None) -> Iterator[None]:
+    """Make an execution the current one for a while; an outer ``job(...)`` block does not reach into it."""
+    token, job_token = _execution.set(execution), _job.set(None)
+    try:
+        yield
+    finally:
+        _job.reset(job_token)
+        _execution.reset(token)
+
+
+def set_current(execution: Execution | None) -> None:
+    """Make an execution the current one until the next call, for handlers that have no block to wrap."""
+    _execution.set(execution)
+    _job.set(None)
+
+
+@contextlib.contextmanager
+def job(job_id: str) -> Iterator[None]:
+    """Name the job of everything published or monitored inside; a context manager and a decorator.
+
+    >>> with job("nightly"):
+    ...     current_job()
+    'nightly'
+    """
+    token = _job.set(clean_text(job_id))
+    try:
+        yield
+    finally:
+        _job.reset(token)
+
+
+@guarded
+def record_usage(
+    response: Any = None,
+    *,
+    model: str | None = None,
+    provider: str | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    total_tokens: int | None = None,
+    cache_read_input_tokens: int | None = None,
+    cache_write_input_tokens: int | None = None,
+    reasoning_output_tokens: int | None = None,
+    cost_usd: Decimal | float | str | None = None,
+) -> None:
+    """Record one model call of the running task or monitored function, as it happens.
+
+    Args:
+        response: A provider's response, or its usage object; or leave it out and give counts.
+        model: The model's name; wins over what the response says.
+        provider: The provider's name, such as ``openai``.
+        input_tokens: All input tokens, cached ones included.
+        output_tokens: All output tokens, reasoning included.
+        total_tokens: The total, when input and output are not known apart.
+        cache_read_input_tokens: Of the input, those read from a cache.
+        cache_write_input_tokens: Of the input, those written to a cache.
+        reasoning_output_tokens: Of the output, those spent on reasoning.
+        cost_usd: What the call cost in USD, if you know it better than any price list.
+
+    Outside of an execution, and with counts that cannot be true, nothing is recorded; nothing is ever raised.
+    """
+    execution = _execution.get()
+    if execution is None:
+        return
+    reading = read_response(response)
+    usage = reading.usage if reading else read_usage(response)
+    if usage is None:
+        usage = Usage(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            total_tokens=total_tokens,
+            cache_read_input_tokens=cache_read_input_tokens,
+            cache_write_input_tokens=cache_write_input_tokens,
+            reasoning_output_tokens=reasoning_output_tokens,
+        )
+    said = reading.model if reading else None
+    execution.counted = response
+    execution.add_call(
+        ModelCall(
+            usage=usage,
+            provider=clean_text(provider) if provider else None,
+            model=clean_text(model) if model else said or execution.model,
+            response_model=said,
+            service_tier=reading.service_tier if reading else None,
+            cost_usd=None if cost_usd is None else Decimal(str(cost_usd)),
+        )
+    )

@@ -1,0 +1,239 @@
+"""``monitor_task``: the decorator for functions, coroutines, generators and Celery tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from celery.local import PromiseProxy
+
+from aurea_celery._guard import guarded, log_once_a_minute
+from aurea_celery.capture.context import CostFunction, Execution, current_execution, current_job, new_event, running
+from aurea_celery.capture.registry import default_sink, sink_of
+from aurea_celery.capture.results import count_result
+from aurea_celery.events import clean_text
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, eq=False)
+class _Monitor:
+    """What the decorator was told."""
+
+    job_id: str | None
+    task_name: str | None
+    model: str | None
+    cost_function: CostFunction | None
+    function_name: str
+
+    @guarded
+    def begin(self, marker: object) -> Execution | None:
+        """The execution for a call: the task's own if the call is the task's body, else a new one."""
+        around = current_execution()
+        if around is not None and not around.body_entered and _is_body(around.task, marker):
+            self._describe(around)
+            return around
+        sink = sink_of(around.task.app) if around is not None and around.task is not None else default_sink()
+        if sink is None:
+            log_once_a_minute(
+                "no_sink",
+                logging.WARNING,
+                "aurea-celery: monitor_task has nowhere to send to, so nothing is recorded; "
+                "call Aurea(app) with your Celery app first",
+            )
+            return None
+        event = new_event(self.job_id or current_job() or "none", self.task_name or self.function_name)
+        execution = Execution(sink, event, model=self.model)
+        execution.cost_function = self.cost_function
+        return execution
+
+    def _describe(self, execution: Execution) -> None:
+        """Give the running task's execution what the decorator on its body says."""
+        execution.body_entered = True
+        execution.model = self.model
+        execution.cost_function = self.cost_function
+        execution.event = msgspec.structs.replace(
+            execution.event,
+            job_id=clean_text(self.job_id) if self.job_id else execution.event.job_id,
+            task_name=clean_text(self.task_name) if self.task_name else execution.event.task_name,
+        )
+
+    @guarded
+    def end(self, execution: Execution | None, result: Any = None, error: BaseException | None = None) -> None:
+        """Close the execution, unless it is a running task's, which Celery's signals close."""
+        if execution is None:
+            return
+        if error is None:
+            count_result(execution, result, monitored=True)
+        if execution.task is not None:
+            return
+        execution.finish("success" if error is None else "failure", type(error).__name__ if error else None)
+        around = current_execution()
+        if around is not None:
+            around.counted = result if execution.has_calls else execution.counted
+
+
+def monitor_task(
+    job_id: str | None = None,
+    task_name: str | None = None,
+    model_used: str | None = None,
+    estimate_cost_fn: CostFunction | None = None,
+) -> Callable[[F], F]:
+    """Record every call of a function: its latency, tokens and cost.
+
+    The function's value, exceptions, signature and typing stay as they are.
+
+    Args:
+        job_id: The job to count the call under; left out, the surrounding ``job(...)`` block's or task's.
+        task_name: The name to count it under; left out, the function's qualified name.
+        model_used: The model; left out, whatever the recorded usage says.
+        estimate_cost_fn: ``(model_name, token_count) -> USD``; wins over every price list.
+
+    Tokens are taken from a returned ``(result, tokens)`` pair, a dict with ``tokens`` or ``usage``, or a provider's response,
+    unless :func:`aurea_celery.record_usage` recorded calls during the run: those are exact already.
+
+    >>> @monitor_task("job_1", "greet", "gpt-4")
+    ... def greet(name: str) -> tuple[str, int]:
+    ...     return f"Hello {name}", 12
+    >>> greet("Ada")
+    ('Hello Ada', 12)
+    """
+
+    def decorate(function: F) -> F:
+        name = getattr(function, "__qualname__", None) or getattr(function, "name", None) or "unknown"
+        monitor = _Monitor(job_id, task_name, model_used, estimate_cost_fn, f"{name}")
+        if type(function) is PromiseProxy or hasattr(type(function), "apply_async"):
+            return _monitor_celery_task(monitor, function)
+        return _wrap(monitor, function)
+
+    return decorate
+
+
+def _monitor_celery_task(monitor: _Monitor, task: Any) -> Any:
+    """Monitor the body of a Celery task that is decorated from outside; the task stays the task."""
+
+    def wrap_body(real: Any) -> None:
+        real.run = _wrap(monitor, real.run)
+
+    if type(task) is PromiseProxy:
+        task.__then__(wrap_body)
+    else:
+        wrap_body(task)
+    return task
+
+
+def _is_body(task: Any, marker: object) -> bool:
+    """Whether a wrapper is what a task runs, below autoretry and the like."""
+    body = getattr(task, "run", None)
+    while body is not None:
+        body = getattr(body, "__func__", body)
+        if body is marker:
+            return True
+        body = getattr(body, "__wrapped__", None)
+    return False
+
+
+def _wrap(monitor: _Monitor, function: Any) -> Any:
+    if inspect.isasyncgenfunction(function):
+        return _wrap_async_generator(monitor, function)
+    if inspect.isgeneratorfunction(function):
+        return _wrap_generator(monitor, function)
+    if inspect.iscoroutinefunction(function):
+        return _wrap_coroutine(monitor, function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        execution = monitor.begin(call)
+        try:
+            with running(execution or current_execution()):
+                result = function(*args, **kwargs)
+        except BaseException as error:
+            monitor.end(execution, error=error)
+            raise
+        monitor.end(execution, result)
+        return result
+
+    return call
+
+
+def _wrap_coroutine(monitor: _Monitor, function: Any) -> Any:
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        execution = monitor.begin(call)
+        try:
+            with running(execution or current_execution()):
+                result = await function(*args, **kwargs)
+        except BaseException as error:
+            monitor.end(execution, error=error)
+            raise
+        monitor.end(execution, result)
+        return result
+
+    return call
+
+
+def _wrap_generator(monitor: _Monitor, function: Any) -> Any:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        execution = monitor.begin(call)
+        generator = function(*args, **kwargs)
+        resume = functools.partial(next, generator)
+        try:
+            while True:
+                # The consumer's code between two items is not ours: the execution is current only inside.
+                with running(execution or current_execution()):
+                    item = resume()
+                try:
+                    sent = yield item
+                    resume = functools.partial(generator.send, sent)
+                except GeneratorExit:
+                    generator.close()
+                    raise
+                except BaseException as thrown:
+                    resume = functools.partial(generator.throw, thrown)
+        except StopIteration as stop:
+            monitor.end(execution, stop.value)
+            return stop.value
+        except GeneratorExit:
+            monitor.end(execution)
+            raise
+        except BaseException as error:
+            monitor.end(execution, error=error)
+            raise
+
+    return call
+
+
+def _wrap_async_generator(monitor: _Monitor, function: Any) -> Any:
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        execution = monitor.begin(call)
+        generator = function(*args, **kwargs)
+        resume = generator.__anext__
+        try:
+            while True:
+                with running(execution or current_execution()):
+                    item = await resume()
+                try:
+                    sent = yield item
+                    resume = functools.partial(generator.asend, sent)
+                except GeneratorExit:
+                    await generator.aclose()
+                    raise
+                except BaseException as thrown:
+                    resume = functools.partial(generator.athrow, thrown)
+        except StopAsyncIteration:
+            monitor.end(execution)
+        except GeneratorExit:
+            monitor.end(execution)
+            raise
+        except BaseException as error:
+            monitor.end(execution, error=error)
+            raise
+
+    return call

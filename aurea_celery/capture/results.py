@@ -1,0 +1,51 @@
+"""Usage in what a function or task returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aurea_celery.capture.context import Execution
+from aurea_celery.events import ModelCall, Usage
+from aurea_celery.usage import Reading, read_response, read_usage
+
+PAIR = 2
+
+
+def read_result(result: Any) -> Reading | None:
+    """The usage in what a monitored function returns: ``(result, tokens)``, ``{"tokens": n}``, or a response."""
+    if isinstance(result, tuple) and len(result) == PAIR:
+        usage = _total(result[1]) or read_usage(result[1])
+        return Reading(usage, None, None) if usage else None
+    if isinstance(result, Mapping):
+        usage = _total(result.get("tokens"))
+        if usage is not None:
+            return Reading(usage, None, None)
+    reading = read_response(result)
+    if reading is None and isinstance(result, Usage):
+        return Reading(result, None, None)
+    return reading
+
+
+def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
+    """Count the usage in a result, unless it was recorded during the run or by the call that made the result.
+
+    Of a task without ``monitor_task`` only a provider's response counts: a pair with a number in it may mean anything.
+    """
+    if execution.has_calls or result is None or result is execution.counted:
+        return
+    reading = read_result(result) if monitored else read_response(result)
+    if reading is not None:
+        execution.counted = result
+        execution.add_call(
+            ModelCall(
+                usage=reading.usage,
+                model=execution.model or reading.model,
+                response_model=reading.model,
+                service_tier=reading.service_tier,
+            )
+        )
+
+
+def _total(value: Any) -> Usage | None:
+    return Usage(total_tokens=value) if type(value) is int and value >= 0 else None

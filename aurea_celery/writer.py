@@ -1,0 +1,105 @@
+"""The writer: the Celery task that turns messages into rows.
+
+It is registered on every app with the plugin, so that any worker told to consume the queue can write; but what it needs
+(SQLAlchemy, prices) is imported when the first message arrives, so that no other process pays for it.
+
+A message is acknowledged after the commit. While the database is down the task waits, for ever: the message stays with the
+broker. When the worker is told to stop meanwhile, the message goes back to the queue.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import mmap
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+from celery.exceptions import Reject
+
+from aurea_celery._guard import log_once_a_minute
+from aurea_celery.delivery.broker import WRITE_TASK
+from aurea_celery.errors import ConfigurationError, DatabaseError
+from aurea_celery.settings import Settings, read_environment, require_database_url
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from aurea_celery.storage.write import Writer
+
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, POLL_SECONDS = 0.5, 15.0, 0.25
+
+# One byte shared with the pool's children: the main process is told to stop, they are not.
+_stopping = mmap.mmap(-1, 1)
+
+
+def register(app: Celery, arguments: Mapping[str, Any]) -> None:
+    """Make an app know the writer's task. Nothing heavy is imported."""
+    options: dict[str, Any] = {
+        "name": WRITE_TASK,
+        "shared": False,
+        "ignore_result": True,
+        "acks_late": True,
+        "acks_on_failure_or_timeout": True,
+        "reject_on_worker_lost": True,
+        "send_events": False,
+        "track_started": False,
+        "max_retries": None,
+        "serializer": "json",
+    }
+
+    def write(batch: str) -> None:
+        """Write one batch of events and return once it is committed."""
+        write_metrics(Settings.load(arguments, read_environment(), app.conf), batch)
+
+    app.task(**options)(write)
+    signals.worker_shutting_down.connect(_note_stop, weak=False, dispatch_uid="aurea_celery.writer_stop")
+
+
+def write_metrics(settings: Settings, batch: str) -> None:
+    """Write one batch and return once it is committed.
+
+    Raises:
+        Reject: To give the message back to the broker, when the worker stops while the database is away.
+    """
+    wait_seconds = FIRST_WAIT_SECONDS
+    while True:
+        try:
+            _writer(settings).write(batch)
+            return
+        except (DatabaseError, ConfigurationError) as error:
+            log_once_a_minute(
+                "writer",
+                logging.ERROR,
+                "aurea-celery: %s; the writer waits and tries again, nothing is lost",
+                str(error).rstrip("."),
+            )
+        _wait(wait_seconds)
+        wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
+
+
+def _wait(seconds: float) -> None:
+    """Sleep, but give the message back as soon as the worker is told to stop."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if _stopping[0]:
+            raise Reject("the worker stops while the database is away", requeue=True)
+        time.sleep(POLL_SECONDS)
+
+
+@functools.cache
+def _writer_for(url: str) -> Writer:
+    from aurea_celery.storage.write import Writer  # noqa: PLC0415 - heavy, and only for the process that writes
+
+    return Writer(url)
+
+
+def _writer(settings: Settings) -> Writer:
+    return _writer_for(settings.database_url or require_database_url(read_environment()))
+
+
+def _note_stop(**_: Any) -> None:
+    """Called in the main process inside a signal handler: one byte, nothing else."""
+    _stopping[0] = 1
