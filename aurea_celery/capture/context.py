@@ -50,7 +50,7 @@ class Execution:
     def __init__(self, sink: Sink, event: TaskEvent, *, model: str | None = None, task: Any = None) -> None:
         self._sink = sink
         self._calls: list[ModelCall] = []
-        self._begun_us = monotonic_us()
+
         self.event = event
         self.model = model
         self.task = task
@@ -58,6 +58,7 @@ class Execution:
         self.counted: Any = None
         self.body_entered = False
         sink.begin(event)
+        self._begun_us = monotonic_us()
 
     @property
     def has_calls(self) -> bool:

@@ -180,7 +180,7 @@ metrics_latency_15m = Table(
     Column("bucket", SmallInteger, nullable=False, comment="latency_ms in (1.1^(bucket-1), 1.1^bucket]"),
     Column("executions", BigInteger, nullable=False),
     PrimaryKeyConstraint("quarter_at", "task_name", "bucket"),
-    comment="A log-bucket histogram of latency: percentiles that can be merged, error at most 5 %",
+    comment="A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent",
 )
 
 metrics_rejected = Table(

@@ -1,0 +1,53 @@
+"""The document's door: ``init_db`` and the ORM view of ``metrics``."""
+
+from __future__ import annotations
+
+import sys
+
+from sqlalchemy.orm import DeclarativeBase
+
+from aurea_celery.errors import AureaError
+from aurea_celery.settings import require_database_url
+from aurea_celery.storage import schema
+from aurea_celery.storage.database import create_engine, translating
+from aurea_celery.storage.migrate import upgrade
+
+
+class Base(DeclarativeBase):
+    """The declarative base of the views below, on the tables of :mod:`aurea_celery.storage.schema`."""
+
+    metadata = schema.metadata
+
+
+class Metric(Base):
+    """What one execution spent on one model."""
+
+    __table__ = schema.metrics
+
+
+def upgrade_database(url: str) -> None:
+    """Create or upgrade the schema; safe to repeat.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+        DatabaseUnavailable: If the server does not answer.
+    """
+    engine = create_engine(url)
+    try:
+        with translating(url):
+            upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def init_db(database_url: str | None = None) -> None:
+    """Create or upgrade the schema of ``DATABASE_URL``; meant for the command line.
+
+    Raises:
+        SystemExit: With status 2 and one sentence on standard error, if that cannot be done.
+    """
+    try:
+        upgrade_database(database_url or require_database_url())
+    except AureaError as error:
+        print(f"aurea: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,5 @@
+"""From a model call to what it cost, or the reason why that is not known."""
+
+from aurea_celery.pricing.book import Cost, price
+
+__all__ = ["Cost", "price"]

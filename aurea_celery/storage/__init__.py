@@ -1,0 +1,1 @@
+"""The truth in PostgreSQL: schema, migrations, partitions, write, rollups, queries."""

@@ -1,0 +1,1 @@
+"""Alembic's environment and revisions; they ship in the wheel."""

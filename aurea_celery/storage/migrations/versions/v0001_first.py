@@ -1,0 +1,245 @@
+"""The first schema: the truth, its rollups, the books, own prices."""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+STATEMENTS = """
+CREATE SEQUENCE metrics_id_seq AS BIGINT;
+
+CREATE TABLE metrics (
+    id BIGINT DEFAULT nextval('metrics_id_seq') NOT NULL,
+    event_id UUID NOT NULL,
+    seq SMALLINT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    job_id TEXT NOT NULL,
+    task_name TEXT NOT NULL,
+    model_used TEXT NOT NULL,
+    executions SMALLINT NOT NULL,
+    status TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    token_count BIGINT NOT NULL,
+    latency_ms NUMERIC NOT NULL,
+    cost_estimate NUMERIC NOT NULL,
+    cost_status TEXT NOT NULL,
+    cost_source TEXT,
+    cost_problem TEXT,
+    price_version TEXT,
+    unpriced_tokens BIGINT NOT NULL,
+    provider_name TEXT,
+    response_model TEXT,
+    service_tier TEXT,
+    input_tokens BIGINT,
+    output_tokens BIGINT,
+    cache_read_input_tokens BIGINT,
+    cache_write_input_tokens BIGINT,
+    reasoning_output_tokens BIGINT,
+    time_to_first_token_ms NUMERIC,
+    error_type TEXT,
+    task_id TEXT,
+    root_id TEXT,
+    parent_id TEXT,
+    group_id TEXT,
+    parent_event_id UUID,
+    attempt INTEGER NOT NULL,
+    redelivered BOOLEAN NOT NULL,
+    worker TEXT,
+    queue TEXT,
+    broker_wait_ms NUMERIC,
+    prefetch_wait_ms NUMERIC,
+    tags JSONB DEFAULT '{}' NOT NULL,
+    CONSTRAINT metrics_pkey PRIMARY KEY (created_at, event_id, seq),
+    CONSTRAINT metrics_job_id_check CHECK (char_length(job_id) BETWEEN 1 AND 255),
+    CONSTRAINT metrics_task_name_check CHECK (char_length(task_name) BETWEEN 1 AND 255),
+    CONSTRAINT metrics_model_used_check CHECK (char_length(model_used) BETWEEN 1 AND 255),
+    CONSTRAINT metrics_status_check CHECK (status IN ('success', 'failure', 'retry', 'rejected', 'ignored', 'revoked', 'timeout', 'lost')),
+    CONSTRAINT metrics_cost_status_check CHECK (cost_status IN ('priced', 'free', 'unpriced', 'no_usage', 'invalid')),
+    CONSTRAINT metrics_executions_check CHECK (executions IN (0, 1) AND (executions = 1) = (seq = 0)),
+    CONSTRAINT metrics_counts_check CHECK (calls >= 0 AND attempt >= 0),
+    CONSTRAINT metrics_tokens_check CHECK (token_count >= 0 AND unpriced_tokens BETWEEN 0 AND token_count),
+    CONSTRAINT metrics_latency_check CHECK (latency_ms >= 0 AND latency_ms < 'Infinity'),
+    CONSTRAINT metrics_cost_check CHECK (cost_estimate >= 0 AND cost_estimate < 'Infinity' AND (cost_status = 'priced' OR cost_estimate = 0)),
+    CONSTRAINT metrics_usage_check CHECK (coalesce(input_tokens, 0) >= coalesce(cache_read_input_tokens, 0) + coalesce(cache_write_input_tokens, 0) AND coalesce(output_tokens, 0) >= coalesce(reasoning_output_tokens, 0) AND least(input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens) >= 0)
+)
+ PARTITION BY RANGE (created_at);
+
+CREATE INDEX idx_metrics_job_id ON metrics (job_id, created_at, id);
+
+COMMENT ON TABLE metrics IS 'What one execution spent on one model';
+
+COMMENT ON COLUMN metrics.event_id IS 'one execution; with seq the key of idempotence';
+
+COMMENT ON COLUMN metrics.seq IS '0 stands for the execution, further models follow';
+
+COMMENT ON COLUMN metrics.created_at IS 'the end of the execution';
+
+COMMENT ON COLUMN metrics.model_used IS '''none'' without a call, ''unknown'' with tokens of a model not named';
+
+COMMENT ON COLUMN metrics.executions IS '1 on seq 0, else 0: tasks are SUM(executions)';
+
+COMMENT ON COLUMN metrics.calls IS 'model calls summed in this row';
+
+COMMENT ON COLUMN metrics.latency_ms IS 'of the execution, on seq 0; 0 on further models';
+
+COMMENT ON COLUMN metrics.cost_estimate IS 'USD; 0 unless cost_status is priced';
+
+COMMENT ON COLUMN metrics.cost_source IS 'which price list, or custom';
+
+COMMENT ON COLUMN metrics.cost_problem IS 'why there is no cost';
+
+COMMENT ON COLUMN metrics.error_type IS 'the exception''s class name, never its message';
+
+COMMENT ON COLUMN metrics.parent_event_id IS 'the monitored call or task this one ran inside';
+
+COMMENT ON COLUMN metrics.attempt IS '0 is the first try';
+
+CREATE TABLE metrics_15m (
+    quarter_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    task_name TEXT NOT NULL,
+    model_used TEXT NOT NULL,
+    status TEXT NOT NULL,
+    executions BIGINT NOT NULL,
+    calls BIGINT NOT NULL,
+    token_count BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    unpriced_tokens BIGINT NOT NULL,
+    latency_ms NUMERIC NOT NULL,
+    cost_estimate NUMERIC NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT metrics_15m_pkey PRIMARY KEY (quarter_at, task_name, model_used, status)
+);
+
+COMMENT ON TABLE metrics_15m IS 'Sums per quarter of an hour: right in every time zone';
+
+COMMENT ON COLUMN metrics_15m.quarter_at IS 'start of the quarter of an hour, UTC';
+
+CREATE TABLE metrics_job (
+    job_id TEXT NOT NULL,
+    task_name TEXT NOT NULL,
+    model_used TEXT NOT NULL,
+    executions BIGINT NOT NULL,
+    calls BIGINT NOT NULL,
+    token_count BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    unpriced_tokens BIGINT NOT NULL,
+    latency_ms NUMERIC NOT NULL,
+    cost_estimate NUMERIC NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT metrics_job_pkey PRIMARY KEY (job_id, task_name, model_used)
+);
+
+COMMENT ON TABLE metrics_job IS 'Sums per job, task and model';
+
+CREATE TABLE metrics_jobs (
+    job_id TEXT NOT NULL,
+    executions BIGINT NOT NULL,
+    calls BIGINT NOT NULL,
+    token_count BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    unpriced_tokens BIGINT NOT NULL,
+    latency_ms NUMERIC NOT NULL,
+    cost_estimate NUMERIC NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT metrics_jobs_pkey PRIMARY KEY (job_id)
+);
+
+CREATE INDEX metrics_jobs_last_at_idx ON metrics_jobs (last_at, job_id);
+
+COMMENT ON TABLE metrics_jobs IS 'Sums per job, for listing jobs';
+
+CREATE TABLE metrics_latency_15m (
+    quarter_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    task_name TEXT NOT NULL,
+    bucket SMALLINT NOT NULL,
+    executions BIGINT NOT NULL,
+    CONSTRAINT metrics_latency_15m_pkey PRIMARY KEY (quarter_at, task_name, bucket)
+);
+
+COMMENT ON TABLE metrics_latency_15m IS 'A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent';
+
+COMMENT ON COLUMN metrics_latency_15m.bucket IS 'latency_ms in (1.1^(bucket-1), 1.1^bucket]';
+
+CREATE TABLE metrics_rejected (
+    id BIGSERIAL NOT NULL,
+    rejected_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    payload_hash TEXT NOT NULL,
+    source_id UUID,
+    reason TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    CONSTRAINT metrics_rejected_pkey PRIMARY KEY (id),
+    CONSTRAINT metrics_rejected_payload_hash_key UNIQUE (payload_hash)
+);
+
+COMMENT ON TABLE metrics_rejected IS 'What could not be written, and why';
+
+COMMENT ON COLUMN metrics_rejected.payload_hash IS 'so that a redelivery is not rejected twice';
+
+COMMENT ON COLUMN metrics_rejected.source_id IS 'the process that sent it, where known';
+
+CREATE TABLE metrics_sources (
+    source_id UUID NOT NULL,
+    host TEXT NOT NULL,
+    pid BIGINT NOT NULL,
+    captured BIGINT NOT NULL,
+    written BIGINT NOT NULL,
+    rejected BIGINT NOT NULL,
+    duplicates BIGINT NOT NULL,
+    dropped JSONB DEFAULT '{}' NOT NULL,
+    first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT metrics_sources_pkey PRIMARY KEY (source_id)
+);
+
+COMMENT ON TABLE metrics_sources IS 'The books: captured = written + rejected + still on the way, per process of the host';
+
+COMMENT ON COLUMN metrics_sources.captured IS 'events it says it has produced so far';
+
+COMMENT ON COLUMN metrics_sources.written IS 'of these, events in metrics';
+
+COMMENT ON COLUMN metrics_sources.rejected IS 'of these, events in metrics_rejected';
+
+COMMENT ON COLUMN metrics_sources.duplicates IS 'events that came again and were not written again';
+
+COMMENT ON COLUMN metrics_sources.dropped IS 'events given up, by reason';
+
+CREATE TABLE model_prices (
+    model TEXT NOT NULL,
+    effective_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    input_usd_per_million NUMERIC,
+    output_usd_per_million NUMERIC,
+    cache_read_usd_per_million NUMERIC,
+    cache_write_usd_per_million NUMERIC,
+    total_usd_per_million NUMERIC,
+    note TEXT,
+    CONSTRAINT model_prices_pkey PRIMARY KEY (model, effective_from),
+    CONSTRAINT model_prices_model_check CHECK (char_length(model) BETWEEN 1 AND 255),
+    CONSTRAINT model_prices_prices_check CHECK (least(input_usd_per_million, output_usd_per_million, cache_read_usd_per_million, cache_write_usd_per_million, total_usd_per_million) >= 0)
+);
+
+COMMENT ON TABLE model_prices IS 'The user''s own and overriding prices, by date';
+
+COMMENT ON COLUMN model_prices.total_usd_per_million IS 'for usage of which only the total is known';
+
+CREATE TABLE metrics_default PARTITION OF metrics DEFAULT;
+"""
+
+TABLES = "model_prices, metrics_sources, metrics_rejected, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
+
+
+def upgrade() -> None:
+    """Create everything."""
+    op.get_bind().exec_driver_sql(STATEMENTS)
+
+
+def downgrade() -> None:
+    """Remove everything."""
+    op.execute(f"DROP TABLE {TABLES}")
+    op.execute("DROP SEQUENCE metrics_id_seq")
