@@ -1,0 +1,75 @@
+"""Commands: ``aurea ...`` on its own, and ``celery -A yourapp aurea ...`` with an app.
+
+Celery imports this module at every ``celery`` call: nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from aurea_celery._version import __version__
+from aurea_celery.errors import AureaError, ConfigurationError
+
+
+class _Command(click.Command):
+    """A command that says an error of ours in one sentence: status 2 for configuration, 1 for the rest."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except AureaError as error:
+            click.echo(f"aurea: {error}", err=True)
+            context.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+@click.group()
+@click.version_option(__version__, prog_name="aurea")
+def aurea() -> None:
+    """Tokens, money and latency of every Celery job, in your own Postgres."""
+
+
+@aurea.group()
+def db() -> None:
+    """The database's schema."""
+
+
+@db.command("upgrade", cls=_Command)
+def db_upgrade() -> None:
+    """Create or upgrade the tables of DATABASE_URL; safe to repeat."""
+    from aurea_celery.models import upgrade_database  # noqa: PLC0415 - heavy
+    from aurea_celery.settings import require_database_url  # noqa: PLC0415 - heavy
+
+    upgrade_database(require_database_url())
+    click.echo("The schema is up to date.")
+
+
+@aurea.command(cls=_Command)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.  [default: PORT, or 4000]")
+def serve(host: str, port: int | None) -> None:
+    """Serve the HTTP API."""
+    from aurea_api.server import serve as run  # noqa: PLC0415 - heavy
+
+    run(host=host, port=port)
+
+
+@aurea.command(cls=_Command)
+@click.option("-c", "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Writing processes.")
+@click.option("-l", "--loglevel", default="INFO", show_default=True, help="Logging level.")
+@click.pass_context
+def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
+    """Start the worker that writes events to DATABASE_URL; needs celery -A yourapp."""
+    app = getattr(context.obj, "app", None)
+    if app is None:
+        raise ConfigurationError("the writer needs your Celery app; run: celery -A yourapp aurea writer")
+    from aurea_celery.writer import run_worker  # noqa: PLC0415 - heavy
+
+    context.exit(run_worker(app, concurrency=concurrency, loglevel=loglevel))
+
+
+def main() -> None:
+    """The ``aurea`` console script."""
+    sys.exit(aurea())
