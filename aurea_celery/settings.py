@@ -64,9 +64,11 @@ class Settings:
         default_outbox_dir, "", "Folder for events on their way; local disk, not a network share."
     )
     outbox_max_bytes: int = _setting(
-        256 * 1024 * 1024, "bytes", "Most disk one process may use for events on their way; above it new events are dropped and counted.",
+        256 * 1024 * 1024,
+        "bytes",
+        "Most disk one process may use for events on their way; above it new events are dropped and counted.",
         least=1024 * 1024,
-    )  # fmt: skip
+    )
     batch_events: int = _setting(500, "events", "Most events in one message.", least=1)
     flush_interval_seconds: float = _setting(1.0, "seconds", "How often events are sent.", least=0.01)
     shutdown_flush_seconds: float = _setting(

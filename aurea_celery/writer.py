@@ -3,8 +3,8 @@
 It is registered on every app with the plugin, so that any worker told to consume the queue can write; but what it needs
 (SQLAlchemy, prices) is imported when the first message arrives, so that no other process pays for it.
 
-A message is acknowledged after the commit. While the database is down the task waits, for ever: the message stays with the
-broker. When the worker is told to stop meanwhile, the message goes back to the queue.
+A message is acknowledged after the commit. While the database is down the task waits, for ever: the message stays with
+the broker. When the worker is told to stop meanwhile, the message goes back to the queue.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ def write_metrics(settings: Settings, batch: str) -> None:
     wait_seconds = FIRST_WAIT_SECONDS
     while True:
         try:
-            _writer(settings).write(batch)
-            return
+            return _writer(settings).write(batch)
         except (DatabaseError, ConfigurationError) as error:
             log_once_a_minute(
                 "writer",
@@ -131,9 +130,10 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
 
 @functools.cache
 def _writer_for(url: str) -> Writer:
+    from aurea_celery.pricing import price  # noqa: PLC0415 - heavy, and only for the process that writes
     from aurea_celery.storage.write import Writer  # noqa: PLC0415 - heavy, and only for the process that writes
 
-    return Writer(url)
+    return Writer(url, price)
 
 
 def _writer(settings: Settings) -> Writer:

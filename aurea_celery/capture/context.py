@@ -1,7 +1,7 @@
 """The running execution and the job it belongs to, carried in context variables.
 
-An :class:`Execution` is one attempt of a task or one monitored call while it runs. Its model calls are handed to delivery
-when they happen, so that spend survives a kill in the middle.
+An :class:`Execution` is one attempt of a task or one monitored call while it runs. Its model calls are handed to
+delivery when they happen, so that spend survives a kill in the middle.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _job: ContextVar[str | None] = ContextVar("aurea_job", default=None)
 class Execution:
     """One attempt of a task or one monitored call, while it runs.
 
-    ``counted`` is the object whose usage was counted last: a caller that hands the same object on does not count it again.
+    ``counted`` is the object whose usage was counted last: a caller that hands the same object on does not count it
+    again.
     """
 
     __slots__ = ("_begun_us", "_calls", "_sink", "body_entered", "cost_function", "counted", "event", "model", "task")
@@ -97,14 +98,17 @@ def _with_own_cost(call: ModelCall, cost_function: CostFunction) -> ModelCall:
         return call
     try:
         answer = cost_function(call.model or "unknown", usage.token_count)
-        if isinstance(answer, bool):
-            raise TypeError("bool")
-        # A float's shortest text is what its author meant: 0.1, not 0.1000000000000000055.
-        cost = answer if isinstance(answer, Decimal) else Decimal(str(answer))
-        return msgspec.structs.replace(call, cost_usd=cost)
+        return msgspec.structs.replace(call, cost_usd=_to_money(answer))
     except Exception as error:
         problem = f"the cost function failed or gave no finite number >= 0 ({type(error).__name__})"
         return msgspec.structs.replace(call, cost_usd=None, cost_problem=problem)
+
+
+def _to_money(answer: Any) -> Decimal:
+    """Turn a number into money; a float's shortest text is what its author meant: 0.1, not 0.1000000000000000055."""
+    if isinstance(answer, bool):
+        raise TypeError("a cost is a number")
+    return answer if isinstance(answer, Decimal) else Decimal(str(answer))
 
 
 def new_event(job_id: str, task_name: str, **fields: Any) -> TaskEvent:
@@ -222,6 +226,6 @@ def record_usage(
             model=clean_text(model) if model else said or execution.model,
             response_model=said,
             service_tier=reading.service_tier if reading else None,
-            cost_usd=None if cost_usd is None else Decimal(str(cost_usd)),
+            cost_usd=None if cost_usd is None else _to_money(cost_usd),
         )
     )

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from celery.local import PromiseProxy
@@ -94,8 +94,8 @@ def monitor_task(
         model_used: The model; left out, whatever the recorded usage says.
         estimate_cost_fn: ``(model_name, token_count) -> USD``; wins over every price list.
 
-    Tokens are taken from a returned ``(result, tokens)`` pair, a dict with ``tokens`` or ``usage``, or a provider's response,
-    unless :func:`aurea_celery.record_usage` recorded calls during the run: those are exact already.
+    Tokens are taken from a returned ``(result, tokens)`` pair, a dict with ``tokens`` or ``usage``, or a provider's
+    response, unless :func:`aurea_celery.record_usage` recorded calls during the run: those are exact already.
 
     >>> @monitor_task("job_1", "greet", "gpt-4")
     ... def greet(name: str) -> tuple[str, int]:
@@ -108,8 +108,8 @@ def monitor_task(
         name = getattr(function, "__qualname__", None) or getattr(function, "name", None) or "unknown"
         monitor = _Monitor(job_id, task_name, model_used, estimate_cost_fn, f"{name}")
         if type(function) is PromiseProxy or hasattr(type(function), "apply_async"):
-            return _monitor_celery_task(monitor, function)
-        return _wrap(monitor, function)
+            return cast("F", _monitor_celery_task(monitor, function))
+        return cast("F", _wrap(monitor, function))
 
     return decorate
 

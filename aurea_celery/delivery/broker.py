@@ -1,7 +1,8 @@
 """The publisher's own connection to the broker.
 
 The app's producer pool is never used: it is shared with the host's own publishing, has no time limit on a frozen
-Redis, and passes through every signal handler of the host. Here each network call ends within ``aurea_broker_timeout_seconds``.
+Redis, and passes through every signal handler of the host. Here each network call ends within
+``aurea_broker_timeout_seconds``.
 """
 
 from __future__ import annotations

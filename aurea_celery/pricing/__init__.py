@@ -1,5 +1,5 @@
 """From a model call to what it cost, or the reason why that is not known."""
 
-from aurea_celery.pricing.book import Cost, price
+from aurea_celery.pricing.book import price
 
-__all__ = ["Cost", "price"]
+__all__ = ["price"]

@@ -10,12 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple
 
-from aurea_celery.events import ModelCall
-
-CostStatus = Literal["priced", "free", "unpriced", "no_usage", "invalid"]
-ZERO = Decimal(0)
+from aurea_celery.events import Cost, ModelCall
 
 DOCUMENT_USD_PER_1000 = {
     "gpt-4": Decimal("0.03"),
@@ -30,16 +26,6 @@ DOCUMENT_USD_PER_1000 = {
 """USD per 1,000 tokens, input and output alike: the product's published default prices."""
 
 DOCUMENT_VERSION = "document-1"
-
-
-class Cost(NamedTuple):
-    """What one call cost in USD, where that comes from, or why it is not known."""
-
-    status: CostStatus
-    usd: Decimal = ZERO
-    source: str | None = None
-    version: str | None = None
-    problem: str | None = None
 
 
 Source = Callable[[ModelCall, datetime], Cost | None]

@@ -76,7 +76,9 @@ def translating(text: str) -> Iterator[None]:
             url = parse_url(text)
             place = f"{url.host or url.query.get('host', 'the local socket')}:{url.port or 5432}"
             reason = f" (SQLSTATE {code})" if code else ""
-            raise DatabaseUnavailable(f"the database at {place} is not available{reason}; check that it runs") from error
+            raise DatabaseUnavailable(
+                f"the database at {place} is not available{reason}; check that it runs"
+            ) from error
         raise
 
 

@@ -106,7 +106,9 @@ def _upsert(connection: sa.Connection, table: sa.Table, sums: dict[tuple[Any, ..
     if not sums:
         return
     keys = [column.name for column in table.primary_key]
-    values = [dict(zip(keys, key, strict=True)) | measures for key, measures in sorted(sums.items(), key=lambda i: i[0])]
+    values = [
+        dict(zip(keys, key, strict=True)) | measures for key, measures in sorted(sums.items(), key=lambda i: i[0])
+    ]
     statement = insert(table)
     changes: dict[str, Any] = {}
     for name in values[0].keys() - set(keys):

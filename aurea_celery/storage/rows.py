@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from aurea_celery.clock import from_us
-from aurea_celery.events import ModelCall, TaskEvent
-from aurea_celery.pricing import Cost
+from aurea_celery.events import Cost, ModelCall, TaskEvent
 
 Price = Callable[[ModelCall, datetime], Cost]
 

@@ -27,12 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aurea_celery.events import STATUSES, TEXT_MAX_CHARACTERS
+from aurea_celery.events import COST_STATUSES, STATUSES, TEXT_MAX_CHARACTERS
 
 VERSION_TABLE = "aurea_schema_version"
 """Alembic's bookkeeping, under a name of ours: the host's own migrations may live in the same database."""
-
-COST_STATUSES = ("priced", "free", "unpriced", "no_usage", "invalid")
 
 metadata = MetaData(
     naming_convention={
@@ -60,11 +58,19 @@ metrics = Table(
     Column("id", BigInteger, metrics_id, server_default=metrics_id.next_value(), nullable=False),
     Column("event_id", Uuid, nullable=False, comment="one execution; with seq the key of idempotence"),
     Column("seq", SmallInteger, nullable=False, comment="0 stands for the execution, further models follow"),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP"), comment="the end of the execution"),
+    Column(
+        "created_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("CURRENT_TIMESTAMP"),
+        comment="the end of the execution",
+    ),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("job_id", Text, nullable=False),
     Column("task_name", Text, nullable=False),
-    Column("model_used", Text, nullable=False, comment="'none' without a call, 'unknown' with tokens of a model not named"),
+    Column(
+        "model_used", Text, nullable=False, comment="'none' without a call, 'unknown' with tokens of a model not named"
+    ),
     Column("executions", SmallInteger, nullable=False, comment="1 on seq 0, else 0: tasks are SUM(executions)"),
     Column("status", Text, nullable=False),
     Column("calls", Integer, nullable=False, comment="model calls summed in this row"),
@@ -109,12 +115,14 @@ metrics = Table(
     CheckConstraint("token_count >= 0 AND unpriced_tokens BETWEEN 0 AND token_count", name="tokens"),
     CheckConstraint("latency_ms >= 0 AND latency_ms < 'Infinity'", name="latency"),
     CheckConstraint(
-        "cost_estimate >= 0 AND cost_estimate < 'Infinity' AND (cost_status = 'priced' OR cost_estimate = 0)", name="cost"
+        "cost_estimate >= 0 AND cost_estimate < 'Infinity' AND (cost_status = 'priced' OR cost_estimate = 0)",
+        name="cost",
     ),
     CheckConstraint(
         "coalesce(input_tokens, 0) >= coalesce(cache_read_input_tokens, 0) + coalesce(cache_write_input_tokens, 0)"
         " AND coalesce(output_tokens, 0) >= coalesce(reasoning_output_tokens, 0)"
-        " AND least(input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens) >= 0",
+        " AND least(input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,"
+        " reasoning_output_tokens) >= 0",
         name="usage",
     ),
     Index("idx_metrics_job_id", "job_id", "created_at", "id"),

@@ -15,10 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.events import Source, TaskEvent, decode_batch, decode_event
-from aurea_celery.pricing import price
 from aurea_celery.storage import partitions, rollups
 from aurea_celery.storage.database import check_schema, create_engine, translating
-from aurea_celery.storage.rows import Row, copy_line, rows_of
+from aurea_celery.storage.rows import Price, Row, copy_line, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
 
 COLUMNS = ", ".join(Row._fields)
@@ -37,12 +36,17 @@ class Delivered(NamedTuple):
 class Writer:
     """Writes batches to one database. One per process; connects on first use.
 
+    Args:
+        url: The database.
+        price: What a model call costs; :func:`aurea_celery.pricing.price` is the real one.
+
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, price: Price) -> None:
         self._url = url
+        self._price = price
         self._engine = create_engine(url)
         self._checked_at_us = 0
 
@@ -81,7 +85,7 @@ class Writer:
                     _reject(connection, None, reason, payload)
                 # In one order everywhere: two writers with parts of the same sources do not wait in a circle.
                 parts = sorted(delivered, key=lambda part: part.source.source_id)
-                outcomes = [_write_source(connection, part) for part in parts]
+                outcomes = [_write_source(connection, part, self._price) for part in parts]
                 rollups.add_rows(connection, [row for rows, _ in outcomes for row in rows])
                 for part, (_, counts) in zip(parts, outcomes, strict=True):
                     _keep_books(connection, part.source, counts)
@@ -114,22 +118,22 @@ def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
     return Delivered(source, events, unreadable)
 
 
-def _write_source(connection: sa.Connection, part: Delivered) -> tuple[list[Row], Counts]:
+def _write_source(connection: sa.Connection, part: Delivered, price: Price) -> tuple[list[Row], Counts]:
     """Insert a source's events; the rows really inserted, and the counts."""
     rejected = sum(_reject(connection, part.source, reason, payload) for reason, payload in part.unreadable)
     try:
-        inserted = _insert(connection, part.events)
+        inserted = _insert(connection, part.events, price)
     except DBAPIError as error:
         if not _is_data_error(error):
             raise
-        inserted, refused = _insert_one_by_one(connection, part.source, part.events)
+        inserted, refused = _insert_one_by_one(connection, part.source, part.events, price)
         rejected += refused
     written = sum(row.executions for row in inserted)
     known = len(part.events) + len(part.unreadable)
     return inserted, Counts(written, rejected, known - written - rejected)
 
 
-def _insert(connection: sa.Connection, events: Iterable[TaskEvent]) -> list[Row]:
+def _insert(connection: sa.Connection, events: Iterable[TaskEvent], price: Price) -> list[Row]:
     """Insert events that keep the rules; COPY straight into the table, or around the rows that are there already."""
     rows = list({(row.event_id, row.seq): row for event in events for row in rows_of(event, price)}.values())
     if not rows:
@@ -161,21 +165,21 @@ def _insert_missing(connection: sa.Connection, rows: list[Row]) -> list[Row]:
     return [row for row in rows if (row.event_id, row.seq) in keys]
 
 
-def _insert_one_by_one(
-    connection: sa.Connection, source: Source, events: Iterable[TaskEvent]
-) -> tuple[list[Row], int]:
+def _insert_one_by_one(connection: sa.Connection, source: Source, events: Iterable[TaskEvent]) -> tuple[list[Row], int]:
     """After a rule was broken somewhere: write the good events, keep the bad ones with the reason."""
     inserted: list[Row] = []
     rejected = 0
     for event in events:
         try:
             with connection.begin_nested():
-                inserted += _insert(connection, [event])
+                inserted += _insert(connection, [event], price)
         except DBAPIError as error:
             if not _is_data_error(error):
                 raise
             diagnosis = getattr(error.orig, "diag", None)
-            reason = f"{getattr(diagnosis, 'constraint_name', None) or ''} {diagnosis.message_primary if diagnosis else ''}"
+            reason = (
+                f"{getattr(diagnosis, 'constraint_name', None) or ''} {diagnosis.message_primary if diagnosis else ''}"
+            )
             rejected += _reject(connection, source, reason.strip(), msgspec.json.encode(event).decode())
     return inserted, rejected
 
@@ -191,7 +195,8 @@ def _copy(connection: sa.Connection, table: str, rows: list[Row]) -> None:
         with raw.cursor() as cursor:
             cursor.copy_expert(f"COPY {table} ({COLUMNS}) FROM STDIN", buffer)
     except raw.Error as error:
-        raise DBAPIError.instance(f"COPY {table}", None, error, raw.Error, connection.dialect) from error
+        wrapped = DBAPIError.instance(f"COPY {table}", (), error, Exception, dialect=connection.dialect)
+        raise wrapped from error
 
 
 def _reject(connection: sa.Connection, source: Source | None, reason: str, payload: str) -> int:
