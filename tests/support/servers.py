@@ -1,0 +1,110 @@
+"""Servers that are installed on the machine, run privately: a PostgreSQL and a Redis from the system's packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+POSTGRES_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+START_SECONDS = 30.0
+
+
+def installed_postgres() -> Path | None:
+    """The folder of an installed PostgreSQL server's programs, if there is one."""
+    return POSTGRES_FOLDERS[0] if POSTGRES_FOLDERS else None
+
+
+def installed_redis() -> str | None:
+    """The path of an installed redis-server, if there is one."""
+    return shutil.which("redis-server")
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:
+    """Poll a condition until it holds.
+
+    Raises:
+        TimeoutError: If it does not hold in time.
+    """
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what} did not happen within {seconds:g} s")
+        time.sleep(0.05)
+
+
+class InstalledPostgres:
+    """The system's PostgreSQL with a data folder of its own, on a free loopback port; killed and started at will."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._data = programs, folder / "system-postgres"
+        self._user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+        self.port = free_port()
+        self.url = f"postgresql://aurea@127.0.0.1:{self.port}/postgres"
+        self._data.mkdir()
+        if self._user:
+            shutil.chown(self._data, self._user)
+        self._run("initdb", "--username=aurea", "--auth=trust", "--encoding=UTF8", "--no-sync", "--pgdata", self._data)
+        self.start()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = f"-p {self.port} -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        log = self._data / "server.log"
+        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", log, "-o", options)
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop the server; ``immediate`` is as if it had crashed."""
+        self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        subprocess.run(
+            [self._programs / program, *arguments],
+            check=True,
+            user=self._user,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=START_SECONDS,
+        )
+
+
+class InstalledRedis:
+    """The system's Redis with a data folder of its own, on a free loopback port."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program, self._folder = program, folder / "system-redis"
+        self._folder.mkdir()
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        """Start the server and wait until it listens; its data is that of the last time."""
+        settings = {"port": self.port, "bind": "127.0.0.1", "dir": self._folder, "appendonly": "yes"}
+        arguments = [f"{part}" for name, value in settings.items() for part in (f"--{name}", value)]
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen([self._program, *arguments], stdout=log, stderr=log)
+        wait_until(lambda: accepts(self.port), "Redis answering", seconds=START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._process.terminate()
+        self._process.wait(START_SECONDS)
