@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-MICROSECONDS = 1_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now_us() -> int:
@@ -29,8 +29,7 @@ def from_us(microseconds: int) -> datetime:
     >>> from_us(0).isoformat()
     '1970-01-01T00:00:00+00:00'
     """
-    seconds, rest = divmod(microseconds, MICROSECONDS)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def to_us(moment: datetime) -> int:
@@ -39,8 +38,7 @@ def to_us(moment: datetime) -> int:
     >>> to_us(from_us(1_700_000_000_123_456))
     1700000000123456
     """
-    difference = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (difference.days * 86_400 + difference.seconds) * MICROSECONDS + difference.microseconds
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def new_event_id() -> str:

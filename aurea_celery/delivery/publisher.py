@@ -56,10 +56,7 @@ class Publisher:
     def ensure_running(self) -> None:
         """Start the thread if it does not run yet."""
         if self._thread is None:
-            with self._start_lock:
-                if self._thread is None and not self._stopping:
-                    self._thread = threading.Thread(target=self._run, name="aurea-publisher", daemon=True)
-                    self._thread.start()
+            self._start()
 
     def stop(self, timeout_seconds: float) -> None:
         """Send what is left, for at most ``timeout_seconds``; the rest stays in the outbox."""
@@ -80,6 +77,12 @@ class Publisher:
         for folder in folders:
             if folder.adopted:
                 self._close_orphan(folder)
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is None and not self._stopping:
+                self._thread = threading.Thread(target=self._run, name="aurea-publisher", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         while not self._stopping:

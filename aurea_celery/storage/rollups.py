@@ -1,118 +1,93 @@
 """The rollups: sums that change in the transaction that inserts the rows, and can be made anew from them.
 
-Keys are written in order, and tables always in the same order, so that writers never wait for each other in a circle.
+One definition serves both: an ``INSERT ... SELECT ... GROUP BY`` over a relation of rows, which is ``incoming`` (what
+this transaction has just inserted) or ``metrics`` (all there is). Tables and keys are always written in the same order,
+so that writers never wait for each other in a circle.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
-from aurea_celery.storage.rows import Row
-from aurea_celery.storage.schema import metrics_15m, metrics_job, metrics_jobs, metrics_latency_15m
-
-MEASURES = (
-    "executions",
-    "calls",
-    "token_count",
-    "input_tokens",
-    "output_tokens",
-    "unpriced_tokens",
-    "latency_ms",
-    "cost_estimate",
-)
-QUARTER_MINUTES = 15
 BUCKET_BASE = 1.1
 """Buckets of latency grow by 10 %, so that the middle of one is within 5 % of all it holds (as in DDSketch)."""
 
 SMALLEST_BUCKET = -100
 
+QUARTER = "to_timestamp(floor(extract(epoch FROM created_at) / 900) * 900)"
+BUCKET = (
+    f"CASE WHEN latency_ms > 0"
+    f" THEN greatest({SMALLEST_BUCKET}, ceil(ln(CAST(latency_ms AS float8)) / ln(CAST({BUCKET_BASE} AS float8))))"
+    f" ELSE {SMALLEST_BUCKET} END"
+)
+MEASURES = {
+    "executions": "sum(executions)",
+    "calls": "sum(calls)",
+    "token_count": "sum(token_count)",
+    "input_tokens": "coalesce(sum(input_tokens), 0)",
+    "output_tokens": "coalesce(sum(output_tokens), 0)",
+    "unpriced_tokens": "sum(unpriced_tokens)",
+    "latency_ms": "sum(latency_ms)",
+    "cost_estimate": "sum(cost_estimate)",
+    "first_at": "min(created_at)",
+    "last_at": "max(created_at)",
+}
+COMBINE = {"first_at": "least({0}, {1})", "last_at": "greatest({0}, {1})"}
+
 
 class Rollup(NamedTuple):
-    """A table of sums and how a row finds its key there."""
+    """A table of sums: the expressions of its key and of its measures over rows, and which rows count."""
 
-    table: sa.Table
-    key_of: Callable[[Row], tuple[Any, ...]]
+    table: str
+    key: dict[str, str]
+    measures: dict[str, str]
+    where: str = "true"
 
+    def insert(self, relation: str) -> sa.TextClause:
+        """The statement that adds a relation's rows."""
+        values = self.key | self.measures
+        sums = ", ".join(f"{expression} AS {name}" for name, expression in values.items())
+        added = ", ".join(f"{name} = {self._combined(name)}" for name in self.measures)
+        places = ", ".join(str(number) for number in range(1, len(self.key) + 1))
+        return sa.text(
+            f"INSERT INTO {self.table} ({', '.join(values)})"  # noqa: S608 - our own names throughout
+            f" SELECT {sums} FROM {relation} WHERE {self.where} GROUP BY {places} ORDER BY {places}"
+            f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {added}"
+        )
 
-def quarter_of(moment: datetime) -> datetime:
-    """The start of a moment's quarter of an hour."""
-    return moment.replace(minute=moment.minute - moment.minute % QUARTER_MINUTES, second=0, microsecond=0)
-
-
-def bucket_of(latency_ms: Decimal) -> int:
-    """The latency histogram's bucket: ``latency_ms`` is in ``(1.1 ** (bucket - 1), 1.1 ** bucket]``.
-
-    >>> bucket_of(Decimal(1)), bucket_of(Decimal(0))
-    (0, -100)
-    """
-    if latency_ms <= 0:
-        return SMALLEST_BUCKET
-    return max(SMALLEST_BUCKET, math.ceil(math.log(latency_ms, BUCKET_BASE)))
+    def _combined(self, name: str) -> str:
+        return COMBINE.get(name, "{0} + {1}").format(f"{self.table}.{name}", f"excluded.{name}")
 
 
 ROLLUPS = (
-    Rollup(metrics_job, lambda row: (row.job_id, row.task_name, row.model_used)),
-    Rollup(metrics_jobs, lambda row: (row.job_id,)),
-    Rollup(metrics_15m, lambda row: (quarter_of(row.created_at), row.task_name, row.model_used, row.status)),
+    Rollup("metrics_job", {name: name for name in ("job_id", "task_name", "model_used")}, MEASURES),
+    Rollup("metrics_jobs", {"job_id": "job_id"}, MEASURES),
+    Rollup(
+        "metrics_15m",
+        {"quarter_at": QUARTER} | {name: name for name in ("task_name", "model_used", "status")},
+        MEASURES,
+    ),
+    Rollup(
+        "metrics_latency_15m",
+        {"quarter_at": QUARTER, "task_name": "task_name", "bucket": BUCKET},
+        {"executions": "sum(executions)"},
+        where="executions = 1",
+    ),
 )
 
 
-def add_rows(connection: sa.Connection, rows: Iterable[Row]) -> None:
-    """Add rows that were really inserted to every rollup."""
-    rows = list(rows)
+def add(connection: sa.Connection, relation: str) -> None:
+    """Add a relation's rows to every rollup."""
     for rollup in ROLLUPS:
-        _upsert(connection, rollup.table, _sums(rows, rollup.key_of))
-    _upsert(connection, metrics_latency_15m, _histogram(rows))
+        connection.execute(rollup.insert(relation))
 
 
-def rebuild(connection: sa.Connection, rows: Iterable[Row]) -> None:
-    """Make every rollup anew from all rows."""
-    for table in (*(rollup.table for rollup in ROLLUPS), metrics_latency_15m):
-        connection.execute(sa.delete(table))
-    add_rows(connection, rows)
-
-
-def _sums(rows: list[Row], key_of: Callable[[Row], tuple[Any, ...]]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        into = sums.get(key := key_of(row))
-        if into is None:
-            into = sums[key] = dict.fromkeys(MEASURES, 0) | {"first_at": row.created_at, "last_at": row.created_at}
-        for name in MEASURES:
-            into[name] += getattr(row, name) or 0
-        into["first_at"] = min(into["first_at"], row.created_at)
-        into["last_at"] = max(into["last_at"], row.created_at)
-    return sums
-
-
-def _histogram(rows: list[Row]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    counts: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        if row.executions:
-            key = (quarter_of(row.created_at), row.task_name, bucket_of(row.latency_ms))
-            counts.setdefault(key, {"executions": 0})["executions"] += 1
-    return counts
-
-
-def _upsert(connection: sa.Connection, table: sa.Table, sums: dict[tuple[Any, ...], dict[str, Any]]) -> None:
-    """Add sums to a table's rows, keys in order."""
-    if not sums:
-        return
-    keys = [column.name for column in table.primary_key]
-    values = [
-        dict(zip(keys, key, strict=True)) | measures for key, measures in sorted(sums.items(), key=lambda i: i[0])
-    ]
-    statement = insert(table)
-    changes: dict[str, Any] = {}
-    for name in values[0].keys() - set(keys):
-        current, added = table.c[name], statement.excluded[name]
-        combine = {"first_at": sa.func.least, "last_at": sa.func.greatest}.get(name)
-        changes[name] = combine(current, added) if combine else current + added
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), values)
+def rebuild(connection: sa.Connection) -> None:
+    """Make every rollup anew from all rows; writers wait meanwhile."""
+    tables = ", ".join(rollup.table for rollup in ROLLUPS)
+    connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
+    for rollup in ROLLUPS:
+        connection.execute(sa.text(f"DELETE FROM {rollup.table}"))  # noqa: S608 - our own names
+    add(connection, "metrics")

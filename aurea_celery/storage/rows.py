@@ -5,50 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from aurea_celery.clock import from_us
-from aurea_celery.events import Cost, ModelCall, TaskEvent
+from aurea_celery.events import Cost, CostStatus, ModelCall, TaskEvent, Usage
 
 Price = Callable[[ModelCall, datetime], Cost]
 
 NO_MODEL, UNKNOWN_MODEL = "none", "unknown"
-# Several calls of one model in one row: money first, then what is missing.
-STATUS_ORDER = ("priced", "unpriced", "invalid", "free", "no_usage")
+UNPRICED = ("unpriced", "invalid")
+ZERO = Decimal(0)
+
+# Of several calls of one model in one row, the status that says most: money first, then what is missing.
+STATUS_RANK: dict[CostStatus, int] = {"priced": 0, "unpriced": 1, "invalid": 2, "free": 3, "no_usage": 4}
 
 
-class Row(NamedTuple):
-    """One row of ``metrics``; the names are its columns."""
+class ExecutionPart(NamedTuple):
+    """The columns of ``metrics`` that are the same on every row of an event."""
 
     event_id: str
-    seq: int
     created_at: datetime
     started_at: datetime
     job_id: str
     task_name: str
-    model_used: str
-    executions: int
     status: str
-    calls: int
-    token_count: int
-    latency_ms: Decimal
-    cost_estimate: Decimal
-    cost_status: str
-    cost_source: str | None
-    cost_problem: str | None
-    price_version: str | None
-    unpriced_tokens: int
-    provider_name: str | None
-    response_model: str | None
-    service_tier: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    cache_read_input_tokens: int | None
-    cache_write_input_tokens: int | None
-    reasoning_output_tokens: int | None
-    time_to_first_token_ms: Decimal | None
     error_type: str | None
     task_id: str | None
     root_id: str | None
@@ -64,78 +46,132 @@ class Row(NamedTuple):
     tags: str
 
 
+class Tokens(NamedTuple):
+    """The token columns of ``metrics``."""
+
+    token_count: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
+    reasoning_output_tokens: int | None = None
+
+
+class Money(NamedTuple):
+    """The cost columns of ``metrics``."""
+
+    unpriced_tokens: int
+    cost_estimate: Decimal
+    cost_status: CostStatus
+    cost_source: str | None = None
+    cost_problem: str | None = None
+    price_version: str | None = None
+
+
+class ModelPart(NamedTuple):
+    """The other columns of ``metrics``, about one model of an event; the first row has the execution's latency."""
+
+    seq: int
+    executions: int
+    latency_ms: Decimal
+    model_used: str
+    calls: int
+    provider_name: str | None = None
+    response_model: str | None = None
+    service_tier: str | None = None
+    time_to_first_token_ms: Decimal | None = None
+
+
+COLUMNS = (*ExecutionPart._fields, *ModelPart._fields, *Tokens._fields, *Money._fields)
+Row = tuple[object, ...]
+"""One row of ``metrics``: its values in the order of :data:`COLUMNS`."""
+
+
 def rows_of(event: TaskEvent, price: Price) -> list[Row]:
     """The rows of an event: one per model, the first of which stands for the execution."""
+    execution = _execution_part(event)
+    latency_ms = _ms(event.latency_us)
     by_model: dict[str, list[ModelCall]] = {}
     for call in event.calls:
-        by_model.setdefault(_model_of(call), []).append(call)
-    groups = list(by_model.items()) or [(NO_MODEL, [])]
-    return [_row(event, seq, model, calls, price) for seq, (model, calls) in enumerate(groups)]
+        by_model.setdefault(call.model or call.response_model or UNKNOWN_MODEL, []).append(call)
+    rows: list[Row] = []
+    for seq, (model, calls) in enumerate(by_model.items()):
+        costs = [price(call, execution.created_at) for call in calls]
+        spent = _model_part(seq, latency_ms, model, calls)
+        rows.append(execution + spent + _tokens([call.usage for call in calls]) + _money(calls, costs))
+    return rows or [execution + ModelPart(0, 1, latency_ms, NO_MODEL, 0) + Tokens(0) + Money(0, ZERO, "no_usage")]
 
 
-def _model_of(call: ModelCall) -> str:
-    return call.model or call.response_model or UNKNOWN_MODEL
-
-
-def _row(event: TaskEvent, seq: int, model: str, calls: list[ModelCall], price: Price) -> Row:
-    ended_at = from_us(event.ended_at_us)
-    costs = [price(call, ended_at) for call in calls]
-    priced = [cost for cost in costs if cost.status == "priced"]
-    leading = min(costs, key=lambda cost: STATUS_ORDER.index(cost.status), default=Cost("no_usage"))
-    missing = next((cost.problem for cost in costs if cost.problem), None)
-    first = calls[0] if calls else None
-    return Row(
-        event_id=event.event_id,
-        seq=seq,
-        created_at=ended_at,
-        started_at=from_us(event.started_at_us),
-        job_id=event.job_id,
-        task_name=event.task_name,
-        model_used=model,
-        executions=int(seq == 0),
-        status=event.status,
-        calls=len(calls),
-        token_count=sum(call.usage.token_count for call in calls),
-        latency_ms=_ms(event.latency_us if seq == 0 else 0),
-        cost_estimate=sum((cost.usd for cost in priced), Decimal(0)),
-        cost_status=leading.status,
-        cost_source=leading.source,
-        cost_problem=missing,
-        price_version=leading.version,
-        unpriced_tokens=sum(
-            call.usage.token_count
-            for call, cost in zip(calls, costs, strict=True)
-            if cost.status in ("unpriced", "invalid")
-        ),
-        provider_name=first.provider if first else None,
-        response_model=first.response_model if first else None,
-        service_tier=first.service_tier if first else None,
-        input_tokens=_sum(calls, "input_tokens"),
-        output_tokens=_sum(calls, "output_tokens"),
-        cache_read_input_tokens=_sum(calls, "cache_read_input_tokens"),
-        cache_write_input_tokens=_sum(calls, "cache_write_input_tokens"),
-        reasoning_output_tokens=_sum(calls, "reasoning_output_tokens"),
-        time_to_first_token_ms=_maybe_ms(first.time_to_first_token_us if first else None),
-        error_type=event.error_type,
-        task_id=event.task_id,
-        root_id=event.root_id,
-        parent_id=event.parent_id,
-        group_id=event.group_id,
-        parent_event_id=event.parent_event_id,
-        attempt=event.attempt,
-        redelivered=event.redelivered,
-        worker=event.worker,
-        queue=event.queue,
-        broker_wait_ms=_maybe_ms(event.broker_wait_us),
-        prefetch_wait_ms=_maybe_ms(event.prefetch_wait_us),
-        tags=msgspec.json.encode(event.tags).decode(),
+def _execution_part(event: TaskEvent) -> ExecutionPart:
+    return ExecutionPart(
+        event.event_id,
+        from_us(event.ended_at_us),
+        from_us(event.started_at_us),
+        event.job_id,
+        event.task_name,
+        event.status,
+        event.error_type,
+        event.task_id,
+        event.root_id,
+        event.parent_id,
+        event.group_id,
+        event.parent_event_id,
+        event.attempt,
+        event.redelivered,
+        event.worker,
+        event.queue,
+        _maybe_ms(event.broker_wait_us),
+        _maybe_ms(event.prefetch_wait_us),
+        msgspec.json.encode(event.tags).decode() if event.tags else "{}",
     )
 
 
-def _sum(calls: list[ModelCall], field: str) -> int | None:
-    """The sum of what is known; None if nothing is."""
-    known = [value for call in calls if (value := getattr(call.usage, field)) is not None]
-    return sum(known) if known else None
+def _model_part(seq: int, latency_ms: Decimal, model: str, calls: list[ModelCall]) -> ModelPart:
+    first = calls[0]
+    return ModelPart(
+        seq,
+        0 if seq else 1,
+        ZERO if seq else latency_ms,
+        model,
+        len(calls),
+        first.provider,
+        first.response_model,
+        first.service_tier,
+        _maybe_ms(first.time_to_first_token_us),
+    )
+
+
+def _tokens(usages: list[Usage]) -> Tokens:
+    """The sums of what is known; None where nothing is."""
+    each = [
+        Tokens(
+            usage.token_count,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_input_tokens,
+            usage.cache_write_input_tokens,
+            usage.reasoning_output_tokens,
+        )
+        for usage in usages
+    ]
+    if len(each) == 1:
+        return each[0]
+    known = [[count for count in counts if count is not None] for counts in zip(*each, strict=True)]
+    return Tokens._make([sum(counts) if counts else None for counts in known])
+
+
+def _money(calls: list[ModelCall], costs: list[Cost]) -> Money:
+    """The sum of the costs that are known, and how many tokens have none."""
+    leading = min(costs, key=lambda cost: STATUS_RANK[cost.status]) if len(costs) > 1 else costs[0]
+    unpriced = [call.usage.token_count for call, cost in zip(calls, costs, strict=True) if cost.status in UNPRICED]
+    return Money(
+        sum(unpriced),
+        sum([cost.usd for cost in costs if cost.status == "priced"], ZERO),
+        leading.status,
+        leading.source,
+        next((cost.problem for cost in costs if cost.problem), None),
+        leading.version,
+    )
 
 
 def _ms(microseconds: int) -> Decimal:
@@ -144,24 +180,3 @@ def _ms(microseconds: int) -> Decimal:
 
 def _maybe_ms(microseconds: int | None) -> Decimal | None:
     return None if microseconds is None else _ms(microseconds)
-
-
-def copy_line(values: tuple[Any, ...]) -> str:
-    r"""One line of PostgreSQL's COPY text format.
-
-    >>> copy_line(("a\tb", None, 1))
-    'a\\tb\t\\N\t1\n'
-    """
-    return "\t".join([_copy_value(value) for value in values]) + "\n"
-
-
-def _copy_value(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        if "\\" in value or "\t" in value or "\n" in value or "\r" in value:
-            value = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)

@@ -3,34 +3,70 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections import Counter
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from psycopg2 import errors as pg
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.events import Source, TaskEvent, decode_batch, decode_event
 from aurea_celery.storage import partitions, rollups
+from aurea_celery.storage.bulk import copy, copy_lines
 from aurea_celery.storage.database import check_schema, create_engine, translating
-from aurea_celery.storage.rows import Price, Row, copy_line, rows_of
+from aurea_celery.storage.rows import COLUMNS, Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
 
-COLUMNS = ", ".join(Row._fields)
 DATA_ERRORS = ("22", "23")
 PARTITION_CHECK_US = 3_600 * 1_000_000
 
+NAMES = ", ".join(COLUMNS)
+# The rows of this transaction and whose they are. The table lives as long as the connection, so that the catalogue does
+# not grow, and is empty between transactions.
+CREATE_INCOMING = sa.text(
+    "CREATE TEMP TABLE IF NOT EXISTS incoming ON COMMIT DELETE ROWS"  # noqa: S608 - our own names
+    f" AS SELECT {NAMES}, CAST(0 AS integer) AS sender FROM metrics WITH NO DATA"
+)
+CLEAR_INCOMING = sa.text("DELETE FROM incoming")
+# Afterwards `incoming` holds exactly the rows that are new; comes back with the others.
+INSERT_INCOMING = sa.text(
+    f"WITH inserted AS (INSERT INTO metrics ({NAMES}) SELECT {NAMES} FROM incoming"  # noqa: S608 - our own names
+    " ORDER BY created_at, event_id, seq ON CONFLICT DO NOTHING RETURNING event_id, seq)"
+    " DELETE FROM incoming WHERE (event_id, seq) NOT IN (SELECT event_id, seq FROM inserted)"
+    " RETURNING sender, executions"
+)
+
+
+_books, _new = metrics_sources.c, insert(metrics_sources).excluded
+ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
+    index_elements=["source_id"],
+    set_={
+        "captured": sa.func.greatest(_books.captured, _new.captured),
+        "written": _books.written + _new.written,
+        "rejected": _books.rejected + _new.rejected,
+        "duplicates": _books.duplicates + _new.duplicates,
+        # Drop counters only grow: the later of two reports is the one with more captured.
+        "dropped": sa.case((_new.captured >= _books.captured, _new.dropped), else_=_books.dropped),
+        "last_seen_at": sa.func.greatest(_books.last_seen_at, _new.last_seen_at),
+    },
+)
+
+
+class Unreadable(NamedTuple):
+    """A payload that is not one of ours, and why."""
+
+    reason: str
+    payload: str
+
 
 class Delivered(NamedTuple):
-    """One source's part of a batch: events that can be read, and payloads that cannot, with the reason."""
+    """One source's part of a batch: events that can be read, and payloads that cannot."""
 
     source: Source
     events: list[TaskEvent]
-    unreadable: list[tuple[str, str]]
+    unreadable: list[Unreadable]
 
 
 class Writer:
@@ -60,9 +96,9 @@ class Writer:
         try:
             sources = decode_batch(batch).sources
         except msgspec.DecodeError as error:
-            self._transact([], [(str(error), batch)])
-            return
-        self._transact([_delivered(one.source, one.events) for one in sources], [])
+            self.reject(str(error), batch)
+        else:
+            self._transact([_delivered(one.source, one.events) for one in sources])
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
         """Write events that did not come through the queue.
@@ -71,24 +107,37 @@ class Writer:
             DatabaseUnavailable: If the database cannot take them now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
-        self._transact([Delivered(source, events, [])], [])
+        self._transact([Delivered(source, events, [])])
+
+    def reject(self, reason: str, payload: str) -> None:
+        """Keep a message that is not a batch of ours, with the reason.
+
+        Raises:
+            DatabaseUnavailable: If the database cannot take it now; nothing was written.
+            SchemaMismatch: If the tables are not those of this release; nothing was written.
+        """
+        with translating(self._url):
+            self._prepare()
+            with self._engine.begin() as connection:
+                _reject(connection, None, Unreadable(reason, payload))
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
-    def _transact(self, delivered: list[Delivered], unreadable: list[tuple[str, str]]) -> None:
+    def _transact(self, delivered: list[Delivered]) -> None:
+        # In one order everywhere: two writers with parts of the same sources do not wait in a circle.
+        delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
             self._prepare()
-            with self._engine.begin() as connection:
-                for reason, payload in unreadable:
-                    _reject(connection, None, reason, payload)
-                # In one order everywhere: two writers with parts of the same sources do not wait in a circle.
-                parts = sorted(delivered, key=lambda part: part.source.source_id)
-                outcomes = [_write_source(connection, part, self._price) for part in parts]
-                rollups.add_rows(connection, [row for rows, _ in outcomes for row in rows])
-                for part, (_, counts) in zip(parts, outcomes, strict=True):
-                    _keep_books(connection, part.source, counts)
+            try:
+                with self._engine.begin() as connection:
+                    _write(connection, delivered, self._price)
+            except DBAPIError as error:
+                if not _is_data_error(error):
+                    raise
+                with self._engine.begin() as connection:
+                    _write_one_by_one(connection, delivered, self._price)
 
     def _prepare(self) -> None:
         """Check the schema, and make partitions ahead, once an hour."""
@@ -100,115 +149,91 @@ class Writer:
             self._checked_at_us = now
 
 
-class Counts(NamedTuple):
-    """What became of a source's events."""
-
-    written: int
-    rejected: int
-    duplicates: int
-
-
 def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
     events, unreadable = [], []
     for raw in raw_events:
         try:
             events.append(decode_event(raw))
         except msgspec.DecodeError as error:
-            unreadable.append((str(error), bytes(raw).decode("utf-8", "replace")))
+            unreadable.append(Unreadable(str(error), bytes(raw).decode("utf-8", "replace")))
     return Delivered(source, events, unreadable)
 
 
-def _write_source(connection: sa.Connection, part: Delivered, price: Price) -> tuple[list[Row], Counts]:
-    """Insert a source's events; the rows really inserted, and the counts."""
-    rejected = sum(_reject(connection, part.source, reason, payload) for reason, payload in part.unreadable)
-    try:
-        inserted = _insert(connection, part.events, price)
-    except DBAPIError as error:
-        if not _is_data_error(error):
-            raise
-        inserted, refused = _insert_one_by_one(connection, part.source, part.events, price)
-        rejected += refused
-    written = sum(row.executions for row in inserted)
-    known = len(part.events) + len(part.unreadable)
-    return inserted, Counts(written, rejected, known - written - rejected)
+def _write(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:
+    """Write rows, rollups and books; raises if an event breaks a rule of the database."""
+    rejected = _reject_unreadable(connection, delivered)
+    events = _unique(delivered)
+    duplicates = _insert(connection, events, price)
+    written = Counter(sender for sender, _ in events)
+    written.subtract(duplicates)
+    _keep_books(connection, delivered, written, rejected)
 
 
-def _insert(connection: sa.Connection, events: Iterable[TaskEvent], price: Price) -> list[Row]:
-    """Insert events that keep the rules; COPY straight into the table, or around the rows that are there already."""
-    rows = list({(row.event_id, row.seq): row for event in events for row in rows_of(event, price)}.values())
-    if not rows:
-        return []
-    try:
-        with connection.begin_nested():
-            _copy(connection, "metrics", rows)
-    except DBAPIError as error:
-        if not isinstance(error.orig, pg.UniqueViolation):
-            raise
-        return _insert_missing(connection, rows)
-    return rows
-
-
-def _insert_missing(connection: sa.Connection, rows: list[Row]) -> list[Row]:
-    with connection.begin_nested():
-        connection.execute(
-            sa.text(f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {COLUMNS} FROM metrics WITH NO DATA")  # noqa: S608
-        )
-        _copy(connection, "incoming", rows)
-        found = connection.execute(
-            sa.text(
-                f"INSERT INTO metrics ({COLUMNS}) SELECT {COLUMNS} FROM incoming"  # noqa: S608 - our own columns
-                " ORDER BY created_at, event_id, seq ON CONFLICT DO NOTHING RETURNING event_id::text, seq"
-            )
-        )
-        keys = {(event_id, seq) for event_id, seq in found}
-        connection.execute(sa.text("DROP TABLE incoming"))
-    return [row for row in rows if (row.event_id, row.seq) in keys]
-
-
-def _insert_one_by_one(connection: sa.Connection, source: Source, events: Iterable[TaskEvent]) -> tuple[list[Row], int]:
-    """After a rule was broken somewhere: write the good events, keep the bad ones with the reason."""
-    inserted: list[Row] = []
-    rejected = 0
-    for event in events:
+def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:
+    """After a rule was broken somewhere: the same, but the events that break one are kept aside with the reason."""
+    rejected = _reject_unreadable(connection, delivered)
+    written: Counter[int] = Counter()
+    for sender, event in _unique(delivered):
         try:
             with connection.begin_nested():
-                inserted += _insert(connection, [event], price)
+                duplicates = _insert(connection, [(sender, event)], price)
+                connection.execute(CLEAR_INCOMING)
+            written[sender] += 1 - duplicates[sender]
         except DBAPIError as error:
-            if not _is_data_error(error):
-                raise
-            diagnosis = getattr(error.orig, "diag", None)
-            reason = (
-                f"{getattr(diagnosis, 'constraint_name', None) or ''} {diagnosis.message_primary if diagnosis else ''}"
-            )
-            rejected += _reject(connection, source, reason.strip(), msgspec.json.encode(event).decode())
-    return inserted, rejected
+            rejected[sender] += _reject_event(connection, delivered[sender].source, event, error)
+    _keep_books(connection, delivered, written, rejected)
+
+
+def _unique(delivered: list[Delivered]) -> list[tuple[int, TaskEvent]]:
+    """Every event once, with the number of its sender."""
+    events = {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
+    return list(events.values())
+
+
+def _insert(connection: sa.Connection, events: list[tuple[int, TaskEvent]], price: Price) -> Counter[int]:
+    """Insert the rows of events that are not there yet, and add them to the rollups; by sender how many were there."""
+    if not events:
+        return Counter()
+    connection.execute(CREATE_INCOMING)
+    lines = copy_lines((*row, sender) for sender, event in events for row in rows_of(event, price))
+    copy(connection, "incoming", (*COLUMNS, "sender"), lines)
+    old = connection.execute(INSERT_INCOMING).all()
+    rollups.add(connection, "incoming")
+    return Counter(row.sender for row in old if row.executions)
+
+
+def _reject_unreadable(connection: sa.Connection, delivered: list[Delivered]) -> Counter[int]:
+    """Keep what cannot be read; by sender how much."""
+    rejected: Counter[int] = Counter()
+    for sender, part in enumerate(delivered):
+        rejected[sender] += sum(_reject(connection, part.source, one) for one in part.unreadable)
+    return rejected
 
 
 def _is_data_error(error: DBAPIError) -> bool:
     return (getattr(error.orig, "pgcode", None) or "").startswith(DATA_ERRORS)
 
 
-def _copy(connection: sa.Connection, table: str, rows: list[Row]) -> None:
-    buffer = io.StringIO("".join([copy_line(row) for row in rows]))
-    raw: Any = connection.connection.dbapi_connection
-    try:
-        with raw.cursor() as cursor:
-            cursor.copy_expert(f"COPY {table} ({COLUMNS}) FROM STDIN", buffer)
-    except raw.Error as error:
-        wrapped = DBAPIError.instance(f"COPY {table}", (), error, Exception, dialect=connection.dialect)
-        raise wrapped from error
+def _reject_event(connection: sa.Connection, source: Source, event: TaskEvent, error: DBAPIError) -> int:
+    """Keep an event that breaks a rule of the database."""
+    if not _is_data_error(error):
+        raise error
+    diagnosis = getattr(error.orig, "diag", None)
+    parts = (getattr(diagnosis, "constraint_name", None), getattr(diagnosis, "message_primary", None))
+    reason = ": ".join(part for part in parts if part)
+    return _reject(connection, source, Unreadable(reason, msgspec.json.encode(event).decode()))
 
 
-def _reject(connection: sa.Connection, source: Source | None, reason: str, payload: str) -> int:
+def _reject(connection: sa.Connection, source: Source | None, unreadable: Unreadable) -> int:
     """Keep what could not be written; 1, or 0 if the same payload was kept before."""
-    digest = hashlib.sha256(payload.encode("utf-8", "replace")).hexdigest()
+    payload = unreadable.payload
     found = connection.execute(
         insert(metrics_rejected)
         .values(
-            payload_hash=digest,
+            payload_hash=hashlib.sha256(payload.encode("utf-8", "replace")).hexdigest(),
             source_id=source.source_id if source else None,
-            reason=reason,
-            payload=payload.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            reason=unreadable.reason,
+            payload=payload.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}"),
         )
         .on_conflict_do_nothing()
         .returning(metrics_rejected.c.id)
@@ -216,30 +241,25 @@ def _reject(connection: sa.Connection, source: Source | None, reason: str, paylo
     return len(found.all())
 
 
-def _keep_books(connection: sa.Connection, source: Source, counts: Counts) -> None:
+def _keep_books(
+    connection: sa.Connection, delivered: list[Delivered], written: Counter[int], rejected: Counter[int]
+) -> None:
+    """Add to the books of every source what became of its events."""
     now = from_us(now_us())
-    statement = insert(metrics_sources).values(
-        source_id=source.source_id,
-        host=source.host,
-        pid=source.pid,
-        captured=source.captured,
-        dropped=source.dropped,
-        first_seen_at=now,
-        last_seen_at=now,
-        **counts._asdict(),
-    )
-    table, new = metrics_sources.c, statement.excluded
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["source_id"],
-            set_={
-                "captured": sa.func.greatest(table.captured, new.captured),
-                "written": table.written + new.written,
-                "rejected": table.rejected + new.rejected,
-                "duplicates": table.duplicates + new.duplicates,
-                # Drop counters only grow: the later of two reports is the one with more captured.
-                "dropped": sa.case((new.captured >= table.captured, new.dropped), else_=table.dropped),
-                "last_seen_at": sa.func.greatest(table.last_seen_at, new.last_seen_at),
-            },
-        )
-    )
+    sources = [
+        {
+            "source_id": part.source.source_id,
+            "host": part.source.host,
+            "pid": part.source.pid,
+            "captured": part.source.captured,
+            "written": written[sender],
+            "rejected": rejected[sender],
+            "duplicates": len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
+            "dropped": part.source.dropped,
+            "first_seen_at": now,
+            "last_seen_at": now,
+        }
+        for sender, part in enumerate(delivered)
+    ]
+    if sources:
+        connection.execute(ADD_TO_BOOKS, sources)

@@ -1,0 +1,106 @@
+"""Rows per second from message to commit, beside raw COPY of the same rows into the same table."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+import sqlalchemy as sa
+
+from aurea_celery.clock import new_event_id, now_us
+from aurea_celery.embedded import EmbeddedStack
+from aurea_celery.events import ModelCall, Source, TaskEvent, Usage, encode, encode_batch
+from aurea_celery.models import upgrade_database
+from aurea_celery.pricing import price
+from aurea_celery.storage.bulk import copy, copy_lines
+from aurea_celery.storage.database import create_engine
+from aurea_celery.storage.rows import COLUMNS, rows_of
+from aurea_celery.storage.write import Writer
+from bench.ratio import Pair, interleaved
+
+BATCH_EVENTS = 500
+BATCHES = 12
+MODELS = ("gpt-4", "gpt-3.5-turbo", "claude-3-opus")
+TASKS = ("summarise", "extract", "classify", "embed")
+
+
+def make_event(rng: random.Random) -> TaskEvent:
+    """One event as a worker makes it: one call of one model, in one of twenty jobs."""
+    ended_us = now_us()
+    latency_us = int(rng.lognormvariate(14, 0.8))  # around 1.2 s
+    usage = Usage(input_tokens=rng.randrange(1, 4_000), output_tokens=rng.randrange(1, 800))
+    return TaskEvent(
+        event_id=new_event_id(),
+        job_id=f"job-{rng.randrange(20)}",
+        task_name=f"app.{rng.choice(TASKS)}",
+        status="success",
+        started_at_us=ended_us - latency_us,
+        ended_at_us=ended_us,
+        latency_us=latency_us,
+        task_id=new_event_id(),
+        root_id=new_event_id(),
+        worker="celery@host",
+        queue="celery",
+        broker_wait_us=rng.randrange(1_000, 50_000),
+        prefetch_wait_us=rng.randrange(10, 5_000),
+        calls=(ModelCall(usage=usage, model=rng.choice(MODELS)),),
+    )
+
+
+def make_batch(rng: random.Random) -> str:
+    """One message's argument."""
+    source = Source(source_id=new_event_id(), host="host", pid=1, captured=BATCH_EVENTS)
+    return encode_batch([(source, [encode(make_event(rng)) for _ in range(BATCH_EVENTS)])]).decode()
+
+
+def measure(database_url: str, rounds: int) -> Pair:
+    """Seconds per round of the writer and of COPY, taking turns."""
+    rng = random.Random(1)
+    writer, engine = Writer(database_url, price), create_engine(database_url)
+
+    def through_writer() -> float:
+        batches = [make_batch(rng) for _ in range(BATCHES)]
+        return _seconds(writer.write, batches)
+
+    def raw_copy() -> float:
+        events = [[make_event(rng) for _ in range(BATCH_EVENTS)] for _ in range(BATCHES)]
+        texts = [copy_lines([row for event in batch for row in rows_of(event, price)]) for batch in events]
+        return _seconds(functools.partial(_copy_batch, engine), texts)
+
+    try:
+        return interleaved(through_writer, raw_copy, rounds=rounds)
+    finally:
+        writer.close()
+        engine.dispose()
+
+
+def _copy_batch(engine: sa.Engine, text: str) -> None:
+    with engine.begin() as connection:
+        copy(connection, "metrics", COLUMNS, text)
+
+
+def _seconds(write: Callable[[str], None], texts: list[str]) -> float:
+    begun = time.perf_counter()
+    for text in texts:
+        write(text)
+    return time.perf_counter() - begun
+
+
+def main(rounds: int = 15) -> str:
+    """Measure and describe, in one Markdown paragraph."""
+    with EmbeddedStack(broker_url="unused://") as stack:
+        upgrade_database(stack.database_url)
+        pair = measure(stack.database_url, rounds)
+    rows = BATCHES * BATCH_EVENTS
+    writer, copied = pair.map(lambda seconds: rows / seconds)
+    return (
+        f"writer {writer.text(',.0f')} rows/s, raw COPY {copied.text(',.0f')} rows/s; "
+        f"writer / COPY = {pair.inverse_ratio().text('.2f')} (aim: at least {Decimal('0.33')})"
+    )
+
+
+if __name__ == "__main__":
+    print(main())
