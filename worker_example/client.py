@@ -1,0 +1,64 @@
+"""A client of aurea-celery's HTTP API."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from worker_example.errors import ExampleError
+
+TIMEOUT_SECONDS = 10.0
+PAGE_ROWS = 1000
+
+
+class Client:
+    """Reads from one API server.
+
+    Args:
+        url: Such as ``http://127.0.0.1:4000``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def is_healthy(self) -> bool:
+        """Whether it answers, and says that it is well."""
+        try:
+            return bool(self._get("/health")["status"] == "healthy")
+        except ExampleError:
+            return False
+
+    def jobs(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """The jobs whose id begins so, most recent first."""
+        offset, page = 0, [{}]
+        while page:
+            page = self._get(f"/metrics/jobs?limit={PAGE_ROWS}&offset={offset}")["jobs"]
+            yield from (one for one in page if one["job_id"].startswith(prefix))
+            offset += len(page)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The sums of one job."""
+        return self._get(f"/metrics/jobs/{quote(job_id, safe='')}")
+
+    def rows(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """All rows of one job."""
+        offset, count = 0, PAGE_ROWS
+        while count == PAGE_ROWS:
+            path = f"/metrics/jobs/{quote(job_id, safe='')}/details?limit={PAGE_ROWS}&offset={offset}"
+            page = self._get(path)["metrics"]
+            yield from page
+            count = len(page)
+            offset += count
+
+    def _get(self, path: str) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - our own http URL
+                found: dict[str, Any] = json.load(answer)
+        except (OSError, ValueError) as error:
+            reason = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else "no answer"
+            raise ExampleError(f"the API at {self.url} did not answer a question ({reason})", status=1) from error
+        return found
