@@ -82,7 +82,8 @@ class Broker:
         """
         try:
             self._connected()
-            declared: Any = self._bound_queue.queue_declare(passive=True)
+            # Not passive: on Redis an empty queue does not exist, and a passive look would call that an error.
+            declared: Any = self._bound_queue.queue_declare()
             return int(declared.message_count)
         except BaseException:
             self.close()

@@ -1,0 +1,38 @@
+# The front door. Needs Python 3.11 or newer, make and the package index; everything else is set up in .venv by itself.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Run the example on private servers and report; ARGS="--help" shows the options
+	@$(BIN)/python -m worker_example.demo $(ARGS)
+
+test: $(READY)  ## Run all tests; ARGS="-k name" runs some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## Measure capture and writer beside their references; writes bench/RESULTS.md
+	$(BIN)/python -m bench $(ARGS)
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Setting up .venv; this takes about a minute."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(READY)
