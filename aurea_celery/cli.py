@@ -57,6 +57,21 @@ def serve(host: str, port: int | None) -> None:
 
 
 @aurea.command(cls=_Command)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def reconcile(context: click.Context, as_json: bool) -> None:
+    """Check that every event is accounted for; status 1 if one is lost or a sum is wrong."""
+    import msgspec  # noqa: PLC0415 - heavy
+
+    from aurea_celery.settings import require_database_url  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.audit import audit  # noqa: PLC0415 - heavy
+
+    found = audit(require_database_url())
+    click.echo(msgspec.json.encode(found) if as_json else found.report())
+    context.exit(0 if found.is_clean else 1)
+
+
+@aurea.command(cls=_Command)
 @click.option("-c", "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Writing processes.")
 @click.option("-l", "--loglevel", default="INFO", show_default=True, help="Logging level.")
 @click.pass_context

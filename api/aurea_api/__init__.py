@@ -1,1 +1,11 @@
-"""The HTTP API of aurea-celery: a Flask blueprint for any app, and an app of its own."""
+"""The HTTP API of aurea-celery: a Flask blueprint for any app, and an app of its own.
+
+::
+
+    app.register_blueprint(create_blueprint("postgresql://user:password@host:5432/name"))
+"""
+
+from aurea_api.app import create_app
+from aurea_api.blueprint import create_blueprint
+
+__all__ = ["create_app", "create_blueprint"]

@@ -236,7 +236,7 @@ def _metrics(connection: sa.Connection, statement: sa.Select[Any]) -> list[Metri
     ]
 
 
-def _task_sums(row: sa.Row[Any]) -> TaskSums:
+def _task_sums(row: Any) -> TaskSums:
     return TaskSums(
         task_name=row.task_name,
         count=int(row.executions),
@@ -248,7 +248,7 @@ def _task_sums(row: sa.Row[Any]) -> TaskSums:
     )
 
 
-def _model_sums(row: sa.Row[Any]) -> ModelSums:
+def _model_sums(row: Any) -> ModelSums:
     return ModelSums(
         model=row.model_used,
         count=int(row.uses),

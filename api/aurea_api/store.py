@@ -1,0 +1,74 @@
+"""The database as the blueprint uses it, in each process with connections and books of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import msgspec
+import sqlalchemy as sa
+
+from aurea_celery.clock import new_event_id
+from aurea_celery.events import Source, TaskEvent, clean_text
+from aurea_celery.pricing import price
+from aurea_celery.storage.database import check_schema, create_engine, parse_url, translating
+from aurea_celery.storage.write import Writer
+
+
+class Store:
+    """Reads from and writes to one database. Thread-safe and fork-safe; connects on first use.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+    """
+
+    def __init__(self, url: str) -> None:
+        parse_url(url)
+        self._url = url
+        self._by_pid: dict[int, _Process] = {}
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection to read with, to tables of this release.
+
+        Raises:
+            DatabaseUnavailable: If the server does not answer.
+            SchemaMismatch: If the tables are missing, older or newer.
+        """
+        with translating(self._url), self._process().engine.connect() as connection:
+            check_schema(connection)
+            yield connection
+
+    def write(self, event: TaskEvent) -> None:
+        """Write an event and return once it is committed.
+
+        Raises:
+            DatabaseUnavailable: If the database cannot take it now; nothing was written.
+            SchemaMismatch: If the tables are missing, older or newer.
+        """
+        self._process().write(event)
+
+    def _process(self) -> _Process:
+        """What belongs to this process; a forked child begins anew and leaves its parent's connections alone."""
+        pid = os.getpid()
+        return self._by_pid.get(pid) or self._by_pid.setdefault(pid, _Process(self._url))
+
+
+class _Process:
+    """The connections of one process, and its source in the books."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url)
+        self._writer = Writer(url, price)
+        self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
+        self._lock = threading.Lock()
+
+    def write(self, event: TaskEvent) -> None:
+        """Write an event; it counts as captured only once it is written, for otherwise the client knows better."""
+        with self._lock:
+            source = msgspec.structs.replace(self._source, captured=self._source.captured + 1)
+            self._writer.write_events(source, [event])
+            self._source = source

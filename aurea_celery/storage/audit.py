@@ -1,0 +1,52 @@
+"""The audit: are all events accounted for, and do the sums agree with their rows?"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from aurea_celery.storage.database import check_schema, create_engine, translating
+from aurea_celery.storage.queries import Books, reconcile, rollup_differences
+
+
+class Audit(Struct, frozen=True, kw_only=True):
+    """The books, and how many sums of each rollup differ from the rows they are made of."""
+
+    books: Books
+    rollup_differences: dict[str, int]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was lost and every sum agrees with its rows."""
+        return not self.books.dropped and not self.rollup_differences
+
+    def report(self) -> str:
+        """The audit for people: the books in one line, then what is wrong."""
+        books = self.books
+        lines = [
+            f"captured {books.captured}  written {books.written}  rejected {books.rejected}"
+            f"  pending {books.pending}  lost {books.dropped}"
+        ]
+        lines += [f"lost because of {reason}: {count}" for reason, count in sorted(books.dropped_by_reason.items())]
+        lines += [
+            f"{table}: {count} sums differ from the rows" for table, count in sorted(self.rollup_differences.items())
+        ]
+        return "\n".join(lines)
+
+
+def audit(url: str) -> Audit:
+    """Audit a database; reads every row, and takes as long as that takes.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+        DatabaseUnavailable: If the server does not answer.
+        SchemaMismatch: If the tables are missing, older or newer.
+    """
+    engine = create_engine(url)
+    try:
+        with translating(url), engine.connect() as connection:
+            check_schema(connection)
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            return Audit(books=reconcile(connection), rollup_differences=rollup_differences(connection))
+    finally:
+        engine.dispose()
