@@ -1,4 +1,4 @@
-"""A client of aurea-celery's HTTP API."""
+"""A client of aurea-celery's HTTP API; money and latency are exact decimals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -33,12 +34,11 @@ class Client:
             return False
 
     def jobs(self, prefix: str) -> Iterator[dict[str, Any]]:
-        """The jobs whose id begins so, most recent first."""
-        offset, page = 0, [{}]
-        while page:
-            page = self._get(f"/metrics/jobs?limit={PAGE_ROWS}&offset={offset}")["jobs"]
-            yield from (one for one in page if one["job_id"].startswith(prefix))
-            offset += len(page)
+        """The jobs whose id begins so: pages from the most recent one back, until one has none of them."""
+        offset = 0
+        while ours := [one for one in self._page_of_jobs(offset) if one["job_id"].startswith(prefix)]:
+            yield from ours
+            offset += PAGE_ROWS
 
     def job(self, job_id: str) -> dict[str, Any]:
         """The sums of one job."""
@@ -54,10 +54,14 @@ class Client:
             count = len(page)
             offset += count
 
+    def _page_of_jobs(self, offset: int) -> list[dict[str, Any]]:
+        jobs: list[dict[str, Any]] = self._get(f"/metrics/jobs?limit={PAGE_ROWS}&offset={offset}")["jobs"]
+        return jobs
+
     def _get(self, path: str) -> dict[str, Any]:
         try:
             with urllib.request.urlopen(self.url + path, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - our own http URL
-                found: dict[str, Any] = json.load(answer)
+                found: dict[str, Any] = json.load(answer, parse_float=Decimal)
         except (OSError, ValueError) as error:
             reason = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else "no answer"
             raise ExampleError(f"the API at {self.url} did not answer a question ({reason})", status=1) from error

@@ -1,0 +1,112 @@
+"""The report: what the API knows of the run, per job, task and model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.table import Table
+
+MOST_JOBS = 16
+
+
+class Line(NamedTuple):
+    """What one job, task or model used."""
+
+    uses: int = 0
+    tokens: int = 0
+    unpriced_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    latency_ms: Decimal = Decimal(0)
+
+    def plus(self, other: Line) -> Line:
+        """Both together."""
+        return Line(
+            self.uses + other.uses,
+            self.tokens + other.tokens,
+            self.unpriced_tokens + other.unpriced_tokens,
+            self.cost_usd + other.cost_usd,
+            self.latency_ms + other.latency_ms,
+        )
+
+
+def tables(summaries: list[dict[str, Any]], prefix: str) -> list[Table]:
+    """The report's tables, from the API's answers for each job."""
+    return [
+        table("Per job", by_job(summaries, prefix)),
+        table("Per task", by_task(summaries)),
+        table("Per model", by_model(summaries), uses="calls", latency=False),
+    ]
+
+
+def by_job(summaries: Iterable[dict[str, Any]], prefix: str) -> dict[str, Line]:
+    """The jobs, without the prefix of their ids, by name."""
+    lines = {summary["job_id"].removeprefix(prefix): _line(summary, "total_tasks") for summary in summaries}
+    return dict(sorted(lines.items()))
+
+
+def by_task(summaries: Iterable[dict[str, Any]]) -> dict[str, Line]:
+    """The tasks of all jobs, the most expensive first."""
+    return _sum((part["task_name"], _line(part)) for summary in summaries for part in summary["task_breakdown"])
+
+
+def by_model(summaries: Iterable[dict[str, Any]]) -> dict[str, Line]:
+    """The models of all jobs, the most expensive first; attempts that called none are left out."""
+    parts = (part for summary in summaries for part in summary["model_usage"] if part["model"] != "none")
+    return _sum((part["model"], _line(part)) for part in parts)
+
+
+def table(title: str, lines: dict[str, Line], *, uses: str = "executions", latency: bool = True) -> Table:
+    """A table with a line for each, and a total; of very many only the first."""
+    found = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_footer=True)
+    shown = list(lines.items())[:MOST_JOBS]
+    total = Line()
+    for line in lines.values():
+        total = total.plus(line)
+    hidden = len(lines) - len(shown)
+    cells = [_cells(name, line, latency=latency) for name, line in shown]
+    footer = _cells(f"all {len(lines)}" if hidden else "all", total, latency=latency)
+    heads = ("", uses, "tokens", "cost USD", *(["mean ms"] if latency else []))
+    for head, foot in zip(heads, footer, strict=True):
+        found.add_column(head, foot, justify="right" if head else "left", no_wrap=True)
+    for row in cells:
+        found.add_row(*row)
+    if hidden:
+        found.add_row(f"and {hidden} more", style="dim")
+    return found
+
+
+def money(line: Line) -> str:
+    """A cost in USD; what has no price is not free.
+
+    >>> money(Line(cost_usd=Decimal("1.5"), tokens=9)), money(Line(tokens=9, unpriced_tokens=9))
+    ('1.5000', 'no price')
+    """
+    if line.tokens and line.unpriced_tokens == line.tokens:
+        return "no price"
+    return f"{line.cost_usd:,.4f}{' *' if line.unpriced_tokens else ''}"
+
+
+def _cells(name: str, line: Line, *, latency: bool) -> list[str]:
+    mean_ms = f"{line.latency_ms / line.uses:,.1f}" if line.uses else "-"
+    return [name, f"{line.uses:,}", f"{line.tokens:,}", money(line), *([mean_ms] if latency else [])]
+
+
+def _line(part: dict[str, Any], count: str = "count") -> Line:
+    return Line(
+        part[count],
+        part["total_tokens"],
+        part["unpriced_tokens"],
+        Decimal(part["total_cost"]),
+        Decimal(part.get("total_latency_ms", 0)),
+    )
+
+
+def _sum(parts: Iterable[tuple[str, Line]]) -> dict[str, Line]:
+    lines: defaultdict[str, Line] = defaultdict(Line)
+    for name, line in parts:
+        lines[name] = lines[name].plus(line)
+    return dict(sorted(lines.items(), key=lambda item: (-item[1].cost_usd, item[0])))
