@@ -61,13 +61,11 @@ def serve(host: str, port: int | None) -> None:
 @click.pass_context
 def reconcile(context: click.Context, as_json: bool) -> None:
     """Check that every event is accounted for; status 1 if one is lost or a sum is wrong."""
-    import msgspec  # noqa: PLC0415 - heavy
-
     from aurea_celery.settings import require_database_url  # noqa: PLC0415 - heavy
     from aurea_celery.storage.audit import audit  # noqa: PLC0415 - heavy
 
     found = audit(require_database_url())
-    click.echo(msgspec.json.encode(found) if as_json else found.report())
+    click.echo(found.as_json() if as_json else found.as_text())
     context.exit(0 if found.is_clean else 1)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PREFETCHED_MESSAGES = 4
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, POLL_SECONDS = 0.5, 15.0, 0.25
+LONGEST_RESTORE_SECONDS = 10
 
 # One byte shared with the pool's children: the main process is told to stop, they are not.
 _stopping = mmap.mmap(-1, 1)
@@ -112,6 +113,7 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
         "unacked_key": f"{settings.queue}.unacked",
         "unacked_index_key": f"{settings.queue}.unacked_index",
         "unacked_mutex_key": f"{settings.queue}.unacked_mutex",
+        "unacked_restore_interval": min(LONGEST_RESTORE_SECONDS, settings.writer_visibility_timeout_seconds),
         "unacked_restore_throttle": 1,
     }
     worker = app.Worker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
@@ -20,7 +21,13 @@ class Audit(Struct, frozen=True, kw_only=True):
         """Whether nothing was lost and every sum agrees with its rows."""
         return not self.books.dropped and not self.rollup_differences
 
-    def report(self) -> str:
+    def as_json(self) -> bytes:
+        """The audit for machines: one object with the books' numbers and ``rollup_differences``."""
+        return msgspec.json.encode(
+            {**msgspec.structs.asdict(self.books), "rollup_differences": self.rollup_differences}
+        )
+
+    def as_text(self) -> str:
         """The audit for people: the books in one line, then what is wrong."""
         books = self.books
         lines = [

@@ -92,19 +92,19 @@ class Installation:
         with connected(self.database_url) as connection:
             return list(connection.execute(sa.text(statement), values))
 
-    def executed(self) -> list[tuple[str, int, int]]:
-        """What the tasks themselves wrote down: task id, input tokens, output tokens."""
+    def truth_of(self, stage: str) -> list[tuple[str, int]]:
+        """Of the executions that reached a stage, what they wrote down themselves: task id and tokens."""
         lines = [line.split() for line in self.truth.read_text().splitlines()]
-        return [(task_id, int(input_tokens), int(output_tokens)) for task_id, input_tokens, output_tokens in lines]
+        return [(task_id, int(tokens)) for task_id, reached, tokens in lines if reached == stage]
 
     def wait_for_executions(self, count: int, *, seconds: float = 60.0) -> None:
         """Wait until so many executions are in the database."""
         wait_until(lambda: self.written().executions >= count, f"{count} executions in the database", seconds=seconds)
 
-    def waiting(self, queue: str = "aurea_metrics") -> int:
-        """How many messages wait in a queue."""
+    def length_of(self, name: str) -> int:
+        """How many messages a queue, or Redis's index of those handed out, holds."""
         with redis.Redis.from_url(self.broker_url) as client:
-            return int(client.llen(queue))
+            return int(client.zcard(name) if client.type(name) == b"zset" else client.llen(name))
 
     def __enter__(self) -> Self:
         return self

@@ -16,35 +16,36 @@ app.conf.update(
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
     task_acks_late=os.environ.get("ACKS_LATE") == "1",
-    broker_transport_options={"visibility_timeout": 3},
+    broker_transport_options={"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1},
 )
 Aurea(app)
 
 TRUTH = Path(os.environ["TRUTH"])
 
 
-def write_truth(task: Task[Any, Any], input_tokens: int, output_tokens: int) -> None:
+def write_truth(task: Task[Any, Any], stage: str, tokens: int) -> None:
     """Append one line about this execution; whole lines, also from several processes."""
-    line = f"{task.request.id} {input_tokens} {output_tokens}\n"
     descriptor = os.open(TRUTH, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(descriptor, line.encode())
+    os.write(descriptor, f"{task.request.id} {stage} {tokens}\n".encode())
     os.close(descriptor)
 
 
 @app.task(bind=True)
-def spend(self: Task[Any, Any], input_tokens: int, output_tokens: int, sleep_seconds: float = 0.0) -> int:
-    """Spend tokens on a model, known apart."""
-    time.sleep(sleep_seconds)
+def spend(self: Task[Any, Any], input_tokens: int, output_tokens: int, pause_seconds: float = 0.0) -> int:
+    """Spend tokens on a model in the middle of some work."""
+    tokens = input_tokens + output_tokens
+    write_truth(self, "begun", tokens)
+    time.sleep(pause_seconds)
     record_usage(model="gpt-4", input_tokens=input_tokens, output_tokens=output_tokens)
-    write_truth(self, input_tokens, output_tokens)
+    write_truth(self, "spent", tokens)
+    time.sleep(pause_seconds)
     return output_tokens
 
 
-@app.task(bind=True)
+@app.task
 @monitor_task(task_name="pair", model_used="gpt-4")
-def pair(self: Task[Any, Any], tokens: int) -> tuple[str, int]:
+def pair(tokens: int) -> tuple[str, int]:
     """Return the document's pair."""
-    write_truth(self, tokens, 0)
     return "text", tokens
 
 
