@@ -51,29 +51,47 @@ def api_totals(summaries: Iterable[dict[str, Any]]) -> Totals:
     return Totals(*map(sum, zip(*counts, strict=True))) if counts else Totals(0, 0, 0)
 
 
-def api_executions(rows: Iterable[dict[str, Any]]) -> Counter[Execution]:
-    """The executions in the API's rows: task id, input tokens, output tokens."""
-    return Counter((row["task_id"], row["input_tokens"] or 0, row["output_tokens"] or 0) for row in rows)
+class Rows(NamedTuple):
+    """The API's rows: how often each execution is there, and how many ended how."""
+
+    executions: Counter[Execution]
+    statuses: Counter[str]
 
 
-def differences(
-    *, planned: Totals | None, ledger: Ledger, books: Books, said: Totals, executions: Counter[Execution]
-) -> list[str]:
-    """Everything that does not agree, one sentence each; nothing if all is well.
-
-    What a real model will use cannot be planned: then ``planned`` is None.
-    """
-    happened = ledger_totals(ledger)
-    found = []
-    if planned is not None and planned != happened:
-        found.append(f"planned were {planned}, but the tasks did {happened}")
-    if not books.balanced:
-        found.append("not everything that was captured is written")
-    if books.captured != happened.executions:
-        found.append(f"{books.captured:,} executions were captured, but the tasks did {happened.executions:,}")
-    if said != happened:
-        found.append(f"the API says {said}, but the tasks did {happened}")
-    wrong = (ledger.executions() - executions) + (executions - ledger.executions())
-    if wrong:
-        found.append(f"{wrong.total():,} executions of the ledger and rows of the API have no counterpart")
+def read_rows(rows: Iterable[dict[str, Any]]) -> Rows:
+    """Take in the API's rows."""
+    found = Rows(Counter(), Counter())
+    for row in rows:
+        found.executions[row["task_id"], row["input_tokens"] or 0, row["output_tokens"] or 0] += 1
+        found.statuses[row["status"]] += 1
     return found
+
+
+class Proof(NamedTuple):
+    """Four accounts of one run; what a real model will use cannot be planned, so that then ``planned`` is None."""
+
+    planned: Totals | None
+    ledger: Ledger
+    books: Books
+    said: Totals
+    rows: Rows
+
+    def differences(self) -> list[str]:
+        """Everything that does not agree, one sentence each; nothing if all is well."""
+        happened = ledger_totals(self.ledger)
+        unmatched = _unmatched(self.ledger.executions(), self.rows.executions)
+        checks = (
+            (self.planned in (None, happened), f"planned were {self.planned}, but the tasks did {happened}"),
+            (self.books.balanced, "not everything that was captured is written"),
+            (
+                self.books.captured == happened.executions,
+                f"{self.books.captured:,} executions were captured, but the tasks did {happened.executions:,}",
+            ),
+            (self.said == happened, f"the API says {self.said}, but the tasks did {happened}"),
+            (not unmatched, f"{unmatched:,} executions or rows have no counterpart with the same tokens"),
+        )
+        return [sentence for holds, sentence in checks if not holds]
+
+
+def _unmatched(one: Counter[Execution], other: Counter[Execution]) -> int:
+    return ((one - other) + (other - one)).total()

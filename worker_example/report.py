@@ -8,7 +8,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
+
+from worker_example.proof import Proof, ledger_totals
 
 MOST_JOBS = 16
 
@@ -33,13 +36,52 @@ class Line(NamedTuple):
         )
 
 
-def tables(summaries: list[dict[str, Any]], prefix: str) -> list[Table]:
-    """The report's tables, from the API's answers for each job."""
+def tables(summaries: list[dict[str, Any]], prefix: str) -> list[RenderableType]:
+    """The report's tables, from the API's answers for each job, with the footnote that they need."""
+    models = by_model(summaries)
+    unpriced = sum(line.unpriced_tokens for line in models.values())
     return [
-        table("Per job", by_job(summaries, prefix)),
-        table("Per task", by_task(summaries)),
-        table("Per model", by_model(summaries), uses="calls", latency=False),
+        *_with_space(
+            table("Per job", by_job(summaries, prefix)),
+            table("Per task", by_task(summaries)),
+            table("Per model", models, uses="calls", latency=False),
+        ),
+        *(
+            [f" * without {unpriced:,} tokens that have no known price: they are not free, but nobody knows"]
+            if unpriced
+            else []
+        ),
     ]
+
+
+def conclusion(proof: Proof, plan_name: str) -> list[str]:
+    """What the accounts of the run say, and whether they agree; the line of the books comes last."""
+    accounts = {plan_name: proof.planned, "ledger": ledger_totals(proof.ledger), "API": proof.said}
+    endings = ", ".join(f"{count:,} {status}" for status, count in proof.rows.statuses.most_common())
+    verdict = [f" [bold red]differs[/]  {sentence}" for sentence in proof.differences()]
+    return [
+        "",
+        "[bold]Proof[/], against a ledger that the tasks wrote themselves",
+        *(f" {name:8} {totals}" for name, totals in accounts.items() if totals is not None),
+        f" {'endings':8} {endings}",
+        *(
+            verdict
+            or [" [bold green]agrees[/]   each execution in the ledger is one row of the API, with the same tokens"]
+        ),
+        "",
+        f"{proof.books}",
+    ]
+
+
+def pace(rate: float, readable_seconds: float | None) -> str:
+    """How fast it went; ``rate`` is executions per second."""
+    if readable_seconds is None:
+        return f"{rate:,.0f} tasks per second; not all of their rows became readable"
+    return f"{rate:,.0f} tasks per second; the last row was readable {readable_seconds:.2f} s after its task's end"
+
+
+def _with_space(*parts: RenderableType) -> list[RenderableType]:
+    return [line for part in parts for line in ("", part)]
 
 
 def by_job(summaries: Iterable[dict[str, Any]], prefix: str) -> dict[str, Line]:
@@ -61,7 +103,9 @@ def by_model(summaries: Iterable[dict[str, Any]]) -> dict[str, Line]:
 
 def table(title: str, lines: dict[str, Line], *, uses: str = "executions", latency: bool = True) -> Table:
     """A table with a line for each, and a total; of very many only the first."""
-    found = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_footer=True)
+    found = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE, show_edge=False, show_footer=True
+    )
     shown = list(lines.items())[:MOST_JOBS]
     total = Line()
     for line in lines.values():

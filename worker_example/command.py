@@ -38,6 +38,11 @@ class Plan(NamedTuple):
     trace: Path | None
 
     @property
+    def name(self) -> str:
+        """What the tasks and their tokens come from."""
+        return "trace" if self.trace else "plan"
+
+    @property
     def task_count(self) -> int:
         """How many tasks are published."""
         return sum(len(job.asks) for job in self.jobs)
@@ -147,13 +152,16 @@ def introduce(plan: Plan, console: Console) -> None:
     console.print(f"[bold]aurea-celery demo[/]: {plan.task_count:,} tasks in {len(plan.jobs)} jobs ({source})")
     if plan.provider:
         console.print(
-            f"  The language model is REAL: {plan.provider.name}, because {plan.provider.key_variable} is set. "
-            "This costs money."
+            f"  The language model is REAL: {plan.provider.name}'s, because {plan.provider.key_variable} is set. "
+            "This costs money.",
+            soft_wrap=True,
         )
     else:
         console.print(
-            f"  The language model is SIMULATED: no text is read or written, and no money is spent. Its latency is "
-            f"simulated at 1/{plan.speed:,g}. PostgreSQL, broker, worker, writer and API are real."
+            "  The language model is SIMULATED: it reads and writes no text, costs are what the models it stands for "
+            f"would cost,\n  latency is simulated at 1/{plan.speed:,g} of theirs. PostgreSQL, broker, worker, writer "
+            "and API are real.",
+            soft_wrap=True,
         )
 
 
@@ -161,20 +169,19 @@ def show(plan: Plan, services: Services, result: Run, console: Console) -> bool:
     """Print the report; whether everything agrees."""
     client, prefix = services.client, services.job_prefix
     summaries = [client.job(job["job_id"]) for job in client.jobs(prefix)]
-    rows = (row for summary in summaries for row in client.rows(summary["job_id"]))
-    books, said, happened = services.books(), proof.api_totals(summaries), proof.ledger_totals(result.ledger)
-    found = proof.differences(
+    found = proof.Proof(
         planned=None if plan.provider else proof.planned_totals(plan.jobs),
         ledger=result.ledger,
-        books=books,
-        said=said,
-        executions=proof.api_executions(rows),
+        books=services.books(),
+        said=proof.api_totals(summaries),
+        rows=proof.read_rows(row for summary in summaries for row in client.rows(summary["job_id"])),
     )
     for table in report.tables(summaries, prefix):
         console.print(table)
-    console.print("  planned  ", style="dim")
-    console.print(f"{books}", soft_wrap=True)
-    return not found
+    for line in report.conclusion(found, plan.name):
+        console.print(line, soft_wrap=True)
+    console.print(report.pace(result.rate, result.readable_seconds), soft_wrap=True)
+    return not found.differences()
 
 
 def serve(services: Services, interrupts: Interrupts, console: Console) -> None:
@@ -183,7 +190,7 @@ def serve(services: Services, interrupts: Interrupts, console: Console) -> None:
     Raises:
         ExampleError: If a process ends by itself.
     """
-    console.print(f"Serving {services.client.url}/metrics/jobs until Ctrl-C.")
+    console.print(f"\nServing until Ctrl-C: {services.client.url}/metrics/jobs")
     try:
         while True:
             interrupts.pause()
