@@ -78,7 +78,7 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
     app = getattr(context.obj, "app", None)
     if app is None:
         raise ConfigurationError("the writer needs your Celery app; run: celery -A yourapp aurea writer")
-    from aurea_celery.writer import run_worker  # noqa: PLC0415 - heavy
+    from aurea_celery.writer_worker import run_worker  # noqa: PLC0415 - heavy
 
     context.exit(run_worker(app, concurrency=concurrency, loglevel=loglevel))
 
@@ -86,3 +86,7 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
 def main() -> None:
     """The ``aurea`` console script."""
     sys.exit(aurea())
+
+
+if __name__ == "__main__":
+    main()
