@@ -1,8 +1,4 @@
-"""The demo: ``python -m worker_example.demo``.
-
-Starts everything on this machine, runs the example, reports what it cost, proves that nothing is missing, and serves
-the API until Ctrl-C.
-"""
+"""The demo's command line: check what was asked for, start everything, run, report, serve, stop."""
 
 from __future__ import annotations
 
@@ -13,11 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import redis
+from kombu.exceptions import OperationalError
 from rich.console import Console
 
 from aurea_celery.errors import AureaError, ConfigurationError
 from aurea_celery.settings import read_port
 from worker_example import proof, report, workload
+from worker_example.app import BROKER_VARIABLE
 from worker_example.errors import ExampleError
 from worker_example.interrupts import Interrupted, Interrupts
 from worker_example.provider import Provider, find_provider
@@ -27,6 +26,7 @@ from worker_example.trace import read_trace
 
 TASKS, TASKS_OF_REAL_MODEL = 300, 20
 SPEED, TRACE_SPEED = 50.0, 1000.0
+BROKER_SECONDS = 3.0
 
 
 class Plan(NamedTuple):
@@ -70,21 +70,24 @@ class Options(NamedTuple):
     type=click.FloatRange(1),
     help=f"How many times faster than life the simulated model is.  [default: {SPEED:g}; {TRACE_SPEED:g} with a trace]",
 )
-def main(**options: Any) -> None:
-    """Run a small Celery app on this machine and show what it cost."""
+@click.pass_obj
+def command(interrupts: Interrupts, /, **options: Any) -> None:
+    """Run a small Celery app on this machine, show what it cost, prove that nothing is missing, and serve the API."""
     console = Console(highlight=False)
     try:
-        sys.exit(demonstrate(Options(**options), console))
+        sys.exit(demonstrate(Options(**options), interrupts, console))
     except ExampleError as error:
         _fail(f"{error}", error.status)
     except AureaError as error:
         _fail(f"{error}", 2 if isinstance(error, ConfigurationError) else 1)
+    except OperationalError:
+        _fail("the broker does not answer any more; look after it and start again", 1)
     except Interrupted as interrupted:
         console.print("Stopped; nothing is left running.")
         sys.exit(interrupted.status)
 
 
-def demonstrate(options: Options, console: Console) -> int:
+def demonstrate(options: Options, interrupts: Interrupts, console: Console) -> int:
     """Check, start, run, report, serve, stop; the exit status.
 
     Raises:
@@ -94,8 +97,7 @@ def demonstrate(options: Options, console: Console) -> int:
     plan = make_plan(options)
     port = options.port or read_port()
     check_port(port)
-    check_broker(os.environ.get("BROKER_URL"))
-    interrupts = Interrupts()
+    check_broker(os.environ.get(BROKER_VARIABLE))
     introduce(plan, console)
     simulate = plan.provider is None
     with Services(port=port, speed=plan.speed, simulate=simulate, interrupts=interrupts, console=console) as services:
@@ -140,10 +142,17 @@ def check_broker(url: str | None) -> None:
     Raises:
         ExampleError: If not.
     """
-    if url and not url.startswith(("redis://", "rediss://")):
+    if not url:
+        return
+    if not url.startswith(("redis://", "rediss://")):
+        raise ExampleError("BROKER_URL must start with redis:// here: the example keeps its chords' results there too")
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=BROKER_SECONDS, socket_timeout=BROKER_SECONDS) as broker:
+            broker.ping()
+    except (redis.RedisError, ValueError):
         raise ExampleError(
-            "BROKER_URL must start with redis:// here, for the example keeps its chords' results there too"
-        )
+            "the broker at BROKER_URL does not answer; start it, or unset BROKER_URL", status=1
+        ) from None
 
 
 def introduce(plan: Plan, console: Console) -> None:
@@ -202,7 +211,3 @@ def serve(services: Services, interrupts: Interrupts, console: Console) -> None:
 def _fail(sentence: str, status: int) -> None:
     click.echo(f"demo: {sentence}", err=True)
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()
