@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import logging
 import mmap
-import socket
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from celery import signals
 from celery.exceptions import Reject
 
 from aurea_celery._guard import log_once_a_minute
-from aurea_celery.delivery.broker import WRITE_TASK, metrics_queue
+from aurea_celery.delivery.broker import WRITE_TASK
 from aurea_celery.errors import ConfigurationError, DatabaseError
 from aurea_celery.settings import Settings, read_environment, require_database_url
 
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 
     from aurea_celery.storage.write import Writer
 
-PREFETCHED_MESSAGES = 4
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, POLL_SECONDS = 0.5, 15.0, 0.25
-LONGEST_RESTORE_SECONDS = 10
 
 # One byte shared with the pool's children: the main process is told to stop, they are not.
 _stopping = mmap.mmap(-1, 1)
@@ -89,45 +86,6 @@ def _wait(seconds: float) -> None:
         if _stopping[0]:
             raise Reject("the worker stops while the database is away", requeue=True)
         time.sleep(POLL_SECONDS)
-
-
-def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
-    """Run a Celery worker that consumes the writer's queue and nothing else; its exit status.
-
-    On Redis its unacknowledged messages are kept under names of its own: the keys are shared by all consumers of a
-    database, and a short visibility timeout there would hand out the host's long tasks a second time.
-
-    Raises:
-        ConfigurationError: If the plugin is not installed on the app, or no database is named.
-    """
-    if WRITE_TASK not in app.tasks:
-        raise ConfigurationError("the app has no aurea-celery plugin; add Aurea(app) to it")
-    settings = Settings.load({}, read_environment(), app.conf)
-    from aurea_celery.storage.database import parse_url  # noqa: PLC0415 - heavy, and only for the process that writes
-
-    parse_url(settings.database_url or require_database_url())
-    app.amqp.queues.add(metrics_queue(settings))
-    app.conf.broker_transport_options = {
-        **app.conf.broker_transport_options,
-        "visibility_timeout": settings.writer_visibility_timeout_seconds,
-        "unacked_key": f"{settings.queue}.unacked",
-        "unacked_index_key": f"{settings.queue}.unacked_index",
-        "unacked_mutex_key": f"{settings.queue}.unacked_mutex",
-        "unacked_restore_interval": min(LONGEST_RESTORE_SECONDS, settings.writer_visibility_timeout_seconds),
-        "unacked_restore_throttle": 1,
-    }
-    worker = app.Worker(
-        hostname=f"aurea-writer@{socket.gethostname()}",
-        queues=[settings.queue],
-        concurrency=concurrency,
-        loglevel=loglevel,
-        pool_cls="prefork",
-        prefetch_multiplier=PREFETCHED_MESSAGES,
-        without_gossip=True,
-        without_mingle=True,
-    )
-    worker.start()
-    return int(worker.exitcode or 0)
 
 
 @functools.cache

@@ -157,7 +157,7 @@ class Publisher:
         """All folders but those still being made; forgets the ones that are gone."""
         try:
             paths = [path for path in self._outbox.root.iterdir() if not path.name.startswith(".")]
-        except FileNotFoundError:
+        except OSError:  # not made yet, or it cannot be: then events are in memory
             return []
         gone = self._folders.keys() - {path.name for path in paths}
         for name in gone:

@@ -82,6 +82,22 @@ def translating(text: str) -> Iterator[None]:
         raise
 
 
+def check_database(url: str) -> None:
+    """Make sure that a database answers and has the tables of this release.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+        DatabaseUnavailable: If it does not answer.
+        SchemaMismatch: If the tables are missing, older or newer.
+    """
+    engine = create_engine(url, pool_size=1)
+    try:
+        with translating(url), engine.connect() as connection:
+            check_schema(connection)
+    finally:
+        engine.dispose()
+
+
 def check_schema(connection: sa.Connection) -> None:
     """Make sure that the tables are those of this release.
 

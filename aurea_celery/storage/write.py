@@ -96,7 +96,7 @@ class Writer:
         try:
             sources = decode_batch(batch).sources
         except msgspec.DecodeError as error:
-            self.reject(str(error), batch)
+            self.reject(f"not a batch of events: {error}", batch)
         else:
             self._transact([_delivered(one.source, one.events) for one in sources])
 
