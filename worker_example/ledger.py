@@ -67,9 +67,11 @@ class Ledger:
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
             file.seek(self._offset)
             for line in file:
-                ended, task_id, *tokens = line.decode().split()
-                self.entries.append(Entry(int(ended), task_id, *map(int, tokens)))
-            self._offset = file.tell()
+                if not line.endswith(b"\n"):  # half of one that is being written
+                    break
+                ended, task_id, input_tokens, output_tokens = line.decode().split()
+                self.entries.append(Entry(int(ended), task_id, int(input_tokens), int(output_tokens)))
+                self._offset += len(line)
         return len(self.entries)
 
     @property

@@ -6,9 +6,9 @@ Everything is decided here, retries and failures too, so that the number of exec
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from worker_example import shape
@@ -75,10 +75,11 @@ def plan(tasks: int, seed: int) -> list[Job]:
 
 def plan_trace(rows: list[Row]) -> list[Job]:
     """One task per row, one job per minute of the trace. Nothing is retried: every row is one model call."""
-    return [
-        Job(minute, tuple(Piece("single", (Ask("replay", row.input_tokens, row.output_tokens),)) for row in group))
-        for minute, group in groupby(rows, key=lambda row: f"{row.at:%Y-%m-%d %H:%M}")
-    ]
+    pieces: defaultdict[str, list[Piece]] = defaultdict(list)
+    for row in rows:
+        ask = Ask("replay", row.input_tokens, row.output_tokens)
+        pieces[f"{row.at:%Y-%m-%d %H:%M}"].append(Piece("single", (ask,)))
+    return [Job(minute, tuple(found)) for minute, found in pieces.items()]
 
 
 def publish(jobs: list[Job], prefix: str, published: Callable[[], None]) -> None:

@@ -1,0 +1,87 @@
+"""The report's tables hold what the API answered."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from worker_example.report import Line, by_job, by_model, by_task, money, pace, table, tables
+
+
+def part(name: str, value: str, **changes: Any) -> dict[str, Any]:
+    sums = {"count": 2, "total_tokens": 100, "unpriced_tokens": 0, "total_cost": Decimal("0.25")}
+    return {name: value, **sums, "total_latency_ms": Decimal("6.0"), **changes}
+
+
+def summary(job_id: str) -> dict[str, Any]:
+    return {
+        **part("job_id", job_id),
+        "total_tasks": 4,
+        "task_breakdown": [part("task_name", "embed"), part("task_name", "classify", total_cost=Decimal(1))],
+        "model_usage": [part("model", "none"), part("model", "m", unpriced_tokens=100, total_cost=0)],
+    }
+
+
+def printed(*parts: Any, width: int = 80) -> str:
+    console = Console(file=StringIO(), width=width)
+    for one in parts:
+        console.print(one)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_jobs_lose_their_prefix() -> None:
+    assert by_job([summary("demo-1/b"), summary("demo-1/a")], "demo-1/") == {
+        name: Line(4, 100, 0, Decimal("0.25"), Decimal("6.0")) for name in "ab"
+    }
+
+
+def test_tasks_of_all_jobs_are_added_and_the_most_expensive_is_first() -> None:
+    lines = by_task([summary("a"), summary("b")])
+    assert list(lines) == ["classify", "embed"]
+    assert lines["embed"] == Line(4, 200, 0, Decimal("0.50"), Decimal("12.0"))
+
+
+def test_executions_without_a_model_are_no_calls() -> None:
+    assert list(by_model([summary("a")])) == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (Line(tokens=10, cost_usd=Decimal("1234.5")), "1,234.5000"),
+        (Line(tokens=10, unpriced_tokens=10), "no price"),
+        (Line(tokens=10, unpriced_tokens=5, cost_usd=Decimal("0.1")), "0.1000 *"),
+        (Line(), "0.0000"),
+    ],
+)
+def test_money(line: Line, text: str) -> None:
+    assert money(line) == text
+
+
+def test_a_table_has_its_total_and_fits_a_narrow_terminal() -> None:
+    text = printed(table("Per job", by_job([summary("demo-1/a"), summary("demo-1/b")], "demo-1/")))
+    assert [line.split() for line in text.splitlines() if line.strip().startswith("all")] == [
+        ["all", "8", "200", "0.5000", "1.5"]
+    ]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_of_very_many_jobs_only_the_first_are_shown_but_all_are_counted() -> None:
+    text = printed(table("Per job", by_job([summary(f"{number:03}") for number in range(40)], "")))
+    assert "and 24 more" in text
+    assert "all 40" in text
+    assert f"{40 * 4}" in text
+
+
+def test_tokens_without_a_price_are_named() -> None:
+    assert "100 tokens" in printed(*tables([summary("a")], ""))
+
+
+def test_pace() -> None:
+    assert pace(123.4, 0.456) == "123 tasks per second; the last row was readable 0.46 s after its task's end"
+    assert "not all" in pace(1.0, None)
