@@ -16,10 +16,11 @@ def copy_lines(rows: Iterable[Sequence[Any]]) -> str:
     r"""Rows in the CSV form of COPY; ``None`` and the empty text are NULL.
 
     >>> copy_lines([("a,b", None, 1)])
-    '"a,b",,1\n'
+    '"a,b",,1\r\n'
     """
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    # It quotes what occurs in its line end, and COPY refuses both a carriage return and a line feed without quotes.
+    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
     return buffer.getvalue()
 
 

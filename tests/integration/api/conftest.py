@@ -1,0 +1,12 @@
+"""The API on a fresh database, in this process."""
+
+from __future__ import annotations
+
+import pytest
+from aurea_api import create_app
+from flask.testing import FlaskClient
+
+
+@pytest.fixture
+def client(database_url: str) -> FlaskClient:
+    return create_app(database_url).test_client()
