@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from aurea_celery.storage.write import Writer
 
+# The host's time limits are for its own tasks; Celery takes "none" as "the host's".
+NO_LIMIT_SECONDS = 365 * 86_400
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, POLL_SECONDS = 0.5, 15.0, 0.25
 
 # One byte shared with the pool's children: the main process is told to stop, they are not.
@@ -48,6 +50,8 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
         "track_started": False,
         "max_retries": None,
         "serializer": "json",
+        "soft_time_limit": NO_LIMIT_SECONDS,
+        "time_limit": NO_LIMIT_SECONDS,
     }
 
     def write(batch: str) -> None:

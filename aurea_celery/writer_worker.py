@@ -76,6 +76,7 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
     settings = Settings.load({}, read_environment(), app.conf)
     _warn_about_database(settings.database_url or require_database_url())
     app.amqp.queues.add(metrics_queue(settings))
+    app.conf.accept_content = ["json"]
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, **_redelivery_options(settings)}
     worker = app.Worker(
         hostname=f"aurea-writer@{socket.gethostname()}",

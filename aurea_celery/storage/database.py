@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import psycopg2.errors
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from aurea_celery.errors import ConfigurationError, DatabaseUnavailable, SchemaMismatch
 from aurea_celery.storage.migrate import HEAD_REVISION
@@ -17,10 +19,9 @@ SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 60
 
-# SQLSTATE classes (https://www.postgresql.org/docs/current/errcodes-appendix.html) that time may heal: connection,
-# resources such as disk and connections, operator intervention, system errors, rollback for concurrency.
-HEALING_CLASSES = ("08", "40", "53", "55", "57", "58")
-READ_ONLY = "25006"
+# SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule. All
+# other errors are about the database and not about what is written to it.
+DATA_CLASSES = ("22", "23")
 UNDEFINED_TABLE = "42P01"
 
 
@@ -50,6 +51,7 @@ def create_engine(text: str, *, pool_size: int = 4) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,  # errors may be logged; the host's names stay out of them
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "aurea-celery",
@@ -58,28 +60,37 @@ def create_engine(text: str, *, pool_size: int = 4) -> Engine:
     )
 
 
+def is_data_error(error: DBAPIError) -> bool:
+    """Whether a value or a row broke a rule of the database."""
+    return (getattr(error.orig, "pgcode", None) or "").startswith(DATA_CLASSES)
+
+
 @contextlib.contextmanager
 def translating(text: str) -> Iterator[None]:
-    """Turn the driver's errors that time or a migration heals into ours; others pass through.
+    """Turn the driver's errors into ours, but for those about the data, which pass through.
 
     Raises:
-        DatabaseUnavailable: If the server does not answer, is full, or had to cancel.
+        DatabaseUnavailable: If the server does not answer, is full, had to cancel, or refuses.
         SchemaMismatch: If a table of ours is missing.
     """
     try:
         yield
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable("all connections to the database are busy; try again later") from error
     except DBAPIError as error:
+        if is_data_error(error):
+            raise
         code = getattr(error.orig, "pgcode", None)
         if code == UNDEFINED_TABLE:
             raise SchemaMismatch("the database has no aurea-celery tables; run: aurea db upgrade") from error
-        if code == READ_ONLY or code is None or code.startswith(HEALING_CLASSES) or error.connection_invalidated:
-            url = parse_url(text)
-            place = f"{url.host or url.query.get('host', 'the local socket')}:{url.port or 5432}"
-            reason = f" (SQLSTATE {code})" if code else ""
-            raise DatabaseUnavailable(
-                f"the database at {place} is not available{reason}; check that it runs"
-            ) from error
-        raise
+        raise DatabaseUnavailable(_describe(parse_url(text), code)) from error
+
+
+def _describe(url: URL, code: str | None) -> str:
+    place = f"{url.host or url.query.get('host', 'the local socket')}:{url.port or 5432}"
+    if code is None:
+        return f"the database at {place} is not available; check that it runs"
+    return f"the database at {place} is not available (SQLSTATE {code}, {psycopg2.errors.lookup(code).__name__})"
 
 
 def check_database(url: str) -> None:

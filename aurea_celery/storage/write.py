@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from typing import NamedTuple
 
@@ -12,14 +13,16 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.clock import from_us, now_us
+from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Source, TaskEvent, decode_batch, decode_event
 from aurea_celery.storage import partitions, rollups
 from aurea_celery.storage.bulk import copy, copy_lines
-from aurea_celery.storage.database import check_schema, create_engine, translating
+from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
 from aurea_celery.storage.rows import COLUMNS, Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
 
-DATA_ERRORS = ("22", "23")
+logger = logging.getLogger("aurea_celery")
+
 PARTITION_CHECK_US = 3_600 * 1_000_000
 
 NAMES = ", ".join(COLUMNS)
@@ -87,7 +90,7 @@ class Writer:
         self._checked_at_us = 0
 
     def write(self, batch: str) -> None:
-        """Write a message's batch and return once it is committed.
+        """Write a message's batch and return once it is committed; what cannot be written is kept with the reason.
 
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
@@ -96,9 +99,17 @@ class Writer:
         try:
             sources = decode_batch(batch).sources
         except msgspec.DecodeError as error:
-            self.reject(f"not a batch of events: {error}", batch)
-        else:
+            return self.reject(f"not a batch of events: {error}", batch)
+        try:
             self._transact([_delivered(one.source, one.events) for one in sources])
+        except DatabaseError:
+            raise
+        except Exception as error:  # a fault of ours must not cost the events
+            logger.error(  # noqa: TRY400 - a traceback would show the host's names
+                "aurea-celery: a batch could not be written (%s); it is kept in the table metrics_rejected",
+                type(error).__name__,
+            )
+            self.reject(f"internal fault: {type(error).__name__}", batch)
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
         """Write events that did not come through the queue.
@@ -134,7 +145,7 @@ class Writer:
                 with self._engine.begin() as connection:
                     _write(connection, delivered, self._price)
             except DBAPIError as error:
-                if not _is_data_error(error):
+                if not is_data_error(error):
                     raise
                 with self._engine.begin() as connection:
                     _write_one_by_one(connection, delivered, self._price)
@@ -210,13 +221,9 @@ def _reject_unreadable(connection: sa.Connection, delivered: list[Delivered]) ->
     return rejected
 
 
-def _is_data_error(error: DBAPIError) -> bool:
-    return (getattr(error.orig, "pgcode", None) or "").startswith(DATA_ERRORS)
-
-
 def _reject_event(connection: sa.Connection, source: Source, event: TaskEvent, error: DBAPIError) -> int:
     """Keep an event that breaks a rule of the database."""
-    if not _is_data_error(error):
+    if not is_data_error(error):
         raise error
     diagnosis = getattr(error.orig, "diag", None)
     parts = (getattr(diagnosis, "constraint_name", None), getattr(diagnosis, "message_primary", None))
