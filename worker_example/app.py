@@ -21,6 +21,7 @@ QUEUE_VARIABLE = "WORKER_EXAMPLE_QUEUE"
 broker_url = os.environ.get(BROKER_VARIABLE, "redis://127.0.0.1:6379/0")
 app = Celery("worker_example", broker=broker_url, backend=broker_url, include=["worker_example.tasks"])
 app.conf.update(
+    task_default_exchange="worker_example",
     task_default_queue=os.environ.get(QUEUE_VARIABLE, "worker_example"),
     result_expires=600,
     broker_connection_retry_on_startup=True,

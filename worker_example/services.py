@@ -118,6 +118,7 @@ class Services:
             **os.environ,
             "DATABASE_URL": self.database_url,
             "AUREA_OUTBOX_DIR": str(self._folder / "outbox"),
+            "TMPDIR": str(self._folder),  # a process that is killed leaves its temporary files there
             BROKER_VARIABLE: broker_url,
             QUEUE_VARIABLE: self._queue,
             LEDGER_VARIABLE: str(self.ledger_path),
@@ -167,7 +168,9 @@ class Services:
         """Leave nothing of this run in a broker that is not ours."""
         connection: Any = app.connection_for_write()
         with contextlib.suppress(*connection.recoverable_connection_errors), connection:
-            connection.default_channel.queue_delete(self._queue)
+            queue = app.amqp.queues[self._queue](connection.default_channel)
+            queue.declare()  # on Redis only a channel that knows the queue's bindings can remove them
+            queue.delete()
 
     def _remove_folder(self) -> None:
         """Remove the private folder, unless it still holds events."""
