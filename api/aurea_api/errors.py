@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from flask import Blueprint, Response
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -32,7 +31,6 @@ def register_error_handlers(blueprint: Blueprint) -> None:
         blueprint.register_error_handler(code, http_error)
     blueprint.register_error_handler(HTTPException, http_error)
     blueprint.register_error_handler(DatabaseError, database_error)
-    blueprint.register_error_handler(PoolTimeout, database_error)
     blueprint.register_error_handler(Exception, fault)
 
 
@@ -46,7 +44,7 @@ def http_error(error: HTTPException) -> AnyResponse:
     return response
 
 
-def database_error(error: Exception) -> Response:
+def database_error(error: DatabaseError) -> Response:
     """The database is away, busy, or of another release."""
     log_once_a_minute("api", logging.ERROR, "aurea-celery: %s", error)
     is_schema = isinstance(error, SchemaMismatch)
