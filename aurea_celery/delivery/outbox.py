@@ -101,8 +101,9 @@ class Outbox:
         payload = encode(event)
         with self._lock:
             execution = self._open.pop(event.event_id, None)
-            self._captured += 1
-            if self._append(pack(DONE, payload)):
+            written = self._append(pack(DONE, payload))
+            self._captured += 1  # not before: a segment that begins with this line must not have counted it
+            if written:
                 self._segment_events += 1
                 self._rotate_if_due()
                 return

@@ -1,0 +1,214 @@
+"""Outbox, folder and publisher: damage, full disks, full outboxes, a writer that is behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aurea_celery.delivery.folder import Folder, is_owned
+from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.delivery.publisher import Publisher
+from aurea_celery.delivery.records import DONE, pack, unpack
+from aurea_celery.events import encode
+from aurea_celery.settings import Settings
+from tests.support.events import make_event
+from tests.support.senders import MemorySender
+
+
+def make_outbox(root: Path, batch_events: int = 500, max_bytes: int = 10**9) -> Outbox:
+    return Outbox(root, batch_events=batch_events, max_bytes=max_bytes)
+
+
+def publish(root: Path, sender: MemorySender) -> Publisher:
+    """A publisher of another process, which adopts what it finds."""
+    publisher = Publisher(make_outbox(root), sender, Settings())
+    publisher.ship()
+    return publisher
+
+
+@given(st.binary().map(lambda payload: payload.replace(b"\n", b"")), st.data())
+def test_a_line_that_is_cut_or_damaged_is_never_taken_for_whole(payload: bytes, data: st.DataObject) -> None:
+    line = pack(DONE, payload)
+    position = data.draw(st.integers(0, len(line) - 2))
+    flipped = bytes([line[position] ^ data.draw(st.integers(1, 255))])
+    damaged = line[:position] + flipped + line[position + 1 :]
+
+    assert [record.payload for record in unpack(line)] == [payload]
+    assert list(unpack(line[:position])) == []
+    assert not any(record.kind == DONE and record.payload != payload for record in unpack(damaged))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_of_a_segment_that_is_cut_anywhere_all_whole_events_arrive(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("outbox")
+    outbox = make_outbox(root)
+    sent = [make_event() for _ in range(5)]
+    for event in sent:
+        outbox.finish(event)
+    outbox.close()
+    segment = next(outbox.path.glob("*.seg"))
+    whole = segment.read_bytes()
+    cut = data.draw(st.integers(len(whole.split(b"\n")[0]) + 1, len(whole)))
+    segment.write_bytes(whole[:cut])
+
+    sender = MemorySender()
+    publish(root, sender)
+
+    intact = whole[:cut].count(b"\n") - 1
+    assert list(sender.events.values()) == sent[:intact]
+
+
+def test_a_damaged_line_is_counted(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+    outbox.finish(make_event())
+    outbox.finish(make_event())
+    outbox.close()
+    segment = next(outbox.path.glob("*.seg"))
+    segment.write_bytes(segment.read_bytes().replace(b'"success"', b'"SUCCESS"', 1))
+
+    sender = MemorySender()
+    publish(tmp_path, sender)
+
+    assert len(sender.events) == 1
+    assert [source.dropped for source in sender.sources.values()] == [{"damaged": 1}]
+
+
+def test_a_full_outbox_drops_and_counts_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aurea_celery.delivery.outbox.RETRY_SECONDS", 0.0)
+    outbox = make_outbox(tmp_path, batch_events=5, max_bytes=3_000)
+    sender = MemorySender()
+    publisher = Publisher(outbox, sender, Settings())
+    for _ in range(100):
+        outbox.finish(make_event())
+    dropped = outbox.source.dropped["outbox_full"]
+    assert 0 < dropped < 100
+
+    publisher.ship()
+    outbox.finish(make_event())
+    publisher.ship()
+
+    assert len(sender.events) == 101 - dropped
+    (source,) = sender.sources.values()
+    assert (source.captured, source.dropped) == (101, {"outbox_full": dropped})
+
+
+def test_without_a_disk_events_go_through_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outbox = make_outbox(tmp_path / "file" / "outbox")
+    sent = [make_event() for _ in range(3)]
+    for event in sent:
+        outbox.begin(event)
+        outbox.finish(event)
+    sender = MemorySender()
+    Publisher(outbox, sender, Settings()).ship()
+
+    assert list(sender.events.values()) == sent
+
+
+def test_an_execution_that_ended_on_a_full_disk_is_not_lost_too(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+    event = make_event()
+    outbox.begin(event)
+    broken, outbox._segment_fd = outbox._segment_fd, os.open("/dev/full", os.O_WRONLY)
+    outbox.finish(event)
+    os.close(broken)
+    outbox.close()
+
+    own, other = MemorySender(), MemorySender()
+    Publisher(outbox, own, Settings()).ship()
+    publish(tmp_path, other)
+
+    assert own.events == {event.event_id: event}
+    assert other.events == {}, "the same execution was closed as lost by the adopter"
+
+
+def test_a_living_owners_folder_is_left_alone(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+    outbox.finish(make_event())
+    sender = MemorySender()
+    publish(tmp_path, sender)
+
+    assert is_owned(outbox.path)
+    assert not sender.events
+    outbox.close()
+    assert not is_owned(outbox.path)
+
+
+def test_a_pool_childs_folder_is_its_parents_business(tmp_path: Path) -> None:
+    parent = make_outbox(tmp_path)
+    parent.open_folder()
+    child = Outbox(tmp_path, batch_events=500, max_bytes=10**9, parent=parent.name)
+    child.finish(make_event())
+    child.close()
+    stranger, own = MemorySender(), MemorySender()
+    publish(tmp_path, stranger)
+    assert not stranger.events, "a stranger took a dead child's folder while the parent lives"
+
+    Publisher(parent, own, Settings()).ship()
+
+    assert len(own.events) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(f"{parent.name}.")] == []
+
+
+def test_while_the_writer_is_behind_events_stay(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+    outbox.finish(make_event())
+    sender = MemorySender()
+    sender.waiting = 10_000
+    publisher = Publisher(outbox, sender, Settings())
+    publisher.ship()
+    assert not sender.events
+
+    sender.waiting = 9_999
+    publisher._queue_checked_at = float("-inf")
+    publisher.ship()
+    assert len(sender.events) == 1
+
+
+def test_shipped_segments_are_removed_and_open_executions_carried_on(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path, batch_events=10)
+    publisher = Publisher(outbox, MemorySender(), Settings(batch_events=10))
+    long = make_event()
+    outbox.begin(long)
+    for _ in range(500):
+        outbox.finish(make_event())
+        publisher.ship()
+
+    assert len(list(outbox.path.glob("*.seg"))) <= 2, "old segments stay because of one long execution"
+    outbox.close(after_fork=True)
+    sender = MemorySender()
+    publish(tmp_path, sender)
+    assert sender.events[long.event_id].status == "lost"
+
+
+def test_events_are_sent_in_batches_of_the_setting(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+    for _ in range(25):
+        outbox.finish(make_event())
+    sizes: list[int] = []
+
+    class Counting(MemorySender):
+        def send(self, batch: bytes, event_count: int) -> None:
+            super().send(batch, event_count)
+            sizes.append(event_count)
+
+    Publisher(outbox, Counting(), Settings(batch_events=10)).ship()
+
+    assert sizes == [10, 10, 5]
+
+
+def test_a_folder_that_is_gone_reads_as_empty(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "gone")
+    assert folder.read(10) is None
+    assert not folder.adopt()
+
+
+def test_encoded_events_never_hold_a_line_break() -> None:
+    assert b"\n" not in encode(make_event(job_id="two\nlines"))
