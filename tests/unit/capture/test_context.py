@@ -1,0 +1,114 @@
+"""``job`` and ``record_usage``."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+
+import pytest
+
+from aurea_celery import job, monitor_task, record_usage
+from aurea_celery.capture.context import current_job
+from aurea_celery.errors import UsageError
+from tests.support.sinks import RecordingSink
+
+
+def test_jobs_nest_and_end() -> None:
+    with job("outer"):
+        with job("inner"):
+            assert current_job() == "inner"
+        assert current_job() == "outer"
+    assert current_job() is None
+
+
+def test_a_job_ends_when_its_block_fails() -> None:
+    with pytest.raises(KeyError), job("failing"):
+        raise KeyError
+    assert current_job() is None
+
+
+def test_a_job_is_a_decorator_too() -> None:
+    @job("nightly")
+    def work() -> str | None:
+        return current_job()
+
+    assert [work(), work(), current_job()] == ["nightly", "nightly", None]
+
+
+def test_a_job_stays_in_its_thread() -> None:
+    seen: list[str | None] = []
+    with job("mine"):
+        thread = threading.Thread(target=lambda: seen.append(current_job()))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_calls_are_handed_over_when_they_happen(sink: RecordingSink) -> None:
+    @monitor_task("job", "task")
+    def work() -> None:
+        record_usage(model="gpt-4", input_tokens=10, output_tokens=5)
+        assert len(sink.calls) == 1, "spend must survive a kill in the middle"
+        record_usage({"model": "claude-3-opus", "usage": {"input_tokens": 1, "output_tokens": 2}}, provider="anthropic")
+
+    work()
+
+    first, second = sink.last.calls
+    assert (first.model, first.usage.input_tokens, first.usage.output_tokens) == ("gpt-4", 10, 5)
+    assert (second.model, second.provider, second.usage.token_count) == ("claude-3-opus", "anthropic", 3)
+
+
+def test_the_given_model_wins_over_the_responses(sink: RecordingSink) -> None:
+    @monitor_task("job", "task", "decorated")
+    def work() -> None:
+        record_usage({"model": "said", "usage": {"total_tokens": 1}}, model="given")
+        record_usage({"model": "said", "usage": {"total_tokens": 1}})
+        record_usage(total_tokens=1)
+
+    work()
+
+    assert [(call.model, call.response_model) for call in sink.last.calls] == [
+        ("given", "said"),
+        ("said", "said"),
+        ("decorated", None),
+    ]
+
+
+def test_an_own_cost_is_kept_to_the_last_digit(sink: RecordingSink) -> None:
+    @monitor_task("job", "task", "gpt-4")
+    def work() -> None:
+        record_usage(total_tokens=1, cost_usd=0.1)
+        record_usage(total_tokens=1, cost_usd="0.000000000123456789")
+
+    work()
+
+    assert [call.cost_usd for call in sink.last.calls] == [Decimal("0.1"), Decimal("0.000000000123456789")]
+
+
+@pytest.mark.parametrize("counts", [{"input_tokens": -1}, {"total_tokens": True}, {"cost_usd": float("nan")}])
+def test_what_cannot_be_true_is_neither_recorded_nor_raised(
+    sink: RecordingSink, counts: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AUREA_RAISE_ERRORS")
+
+    @monitor_task("job", "task")
+    def work() -> str:
+        record_usage(model="gpt-4", **counts)  # type: ignore[arg-type]  # wrong on purpose
+        return "done"
+
+    assert work() == "done"
+    assert sink.last.calls == ()
+
+
+def test_under_our_own_tests_it_is_raised(sink: RecordingSink) -> None:
+    @monitor_task("job", "task")
+    def work() -> None:
+        record_usage(input_tokens=-1)
+
+    with pytest.raises(UsageError):
+        work()
+
+
+def test_outside_of_an_execution_nothing_happens(sink: RecordingSink) -> None:
+    record_usage(model="gpt-4", total_tokens=1)
+    assert sink.calls == []

@@ -1,0 +1,65 @@
+"""The chain of prices."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+
+from aurea_celery.events import ModelCall, Usage
+from aurea_celery.pricing import price
+from tests.support.events import calls
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+# The published table, USD per 1,000 tokens.
+PUBLISHED = {
+    "gpt-4": "0.03",
+    "gpt-4-turbo": "0.01",
+    "gpt-3.5-turbo": "0.002",
+    "claude-3-opus": "0.015",
+    "claude-3-sonnet": "0.003",
+    "claude-3-haiku": "0.00025",
+    "llama-2-70b": "0.0007",
+    "llama-2-13b": "0.0002",
+}
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_the_published_prices(model: str) -> None:
+    cost = price(ModelCall(usage=Usage(total_tokens=1_000), model=model), NOW)
+
+    assert (cost.status, cost.usd, cost.source) == ("priced", Decimal(PUBLISHED[model]), "document")
+
+
+def test_an_own_cost_wins_and_may_be_zero() -> None:
+    cost = price(ModelCall(usage=Usage(total_tokens=1_000), model="gpt-4", cost_usd=Decimal(0)), NOW)
+
+    assert (cost.status, cost.usd, cost.source) == ("priced", Decimal(0), "custom")
+
+
+def test_a_cost_function_that_failed_is_not_overruled() -> None:
+    cost = price(ModelCall(usage=Usage(total_tokens=1_000), model="gpt-4", cost_problem="it failed"), NOW)
+
+    assert (cost.status, cost.usd, cost.problem) == ("invalid", Decimal(0), "it failed")
+
+
+def test_a_model_nobody_knows_is_not_free() -> None:
+    assert price(ModelCall(usage=Usage(total_tokens=1_000), model="nobody-knows"), NOW).status == "unpriced"
+    assert price(ModelCall(usage=Usage(total_tokens=1_000)), NOW).status == "unpriced"
+
+
+def test_without_usage_there_is_nothing_to_price() -> None:
+    assert price(ModelCall(usage=Usage(), model="gpt-4"), NOW).status == "no_usage"
+
+
+@given(calls)
+def test_every_call_has_a_cost_or_a_reason(call: ModelCall) -> None:
+    cost = price(call, NOW)
+
+    assert cost.usd.is_finite()
+    assert cost.usd >= 0
+    assert cost.usd == 0 or cost.status == "priced"
+    assert (cost.status in ("unpriced", "invalid")) == (cost.problem is not None)
