@@ -1,0 +1,65 @@
+"""The examples of docs/api.md, asked in their order on a fresh database, are answered as it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from aurea_celery.storage.schema import metrics
+from tests.support.api import read_json
+
+PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+EXAMPLE = re.compile(
+    r"```http\n(?P<method>\w+) (?P<path>\S+)\n(?P<rest>.*?)```.*?```json\n(?P<answer>.*?)```", re.DOTALL
+)
+CHANGING = {"event_id", "created_at", "started_at", "first_updated", "last_updated", "version"}
+
+
+def ask(client: FlaskClient, example: re.Match[str]) -> Any:
+    headers, _, body = example["rest"].partition("\n\n")
+    fields = dict(line.split(": ") for line in headers.splitlines())
+    return read_json(client.open(example["path"], method=example["method"], headers=fields, data=body).data)
+
+
+def shown(answer: Any, documented: Any) -> Any:
+    """The part of an answer that the documentation shows, with its values where they change from call to call."""
+    if isinstance(documented, dict):
+        return {
+            name: value if name in CHANGING and name in answer else shown(answer[name], value)
+            for name, value in documented.items()
+        }
+    if isinstance(documented, list):
+        assert len(answer) == len(documented)
+        return [shown(one, value) for one, value in zip(answer, documented, strict=True)]
+    return answer
+
+
+def test_the_documented_examples_are_answered_as_documented(client: FlaskClient) -> None:
+    examples = list(EXAMPLE.finditer(PAGE))
+
+    assert len(examples) == PAGE.count("```http")
+    for example in examples:
+        documented = read_json(example["answer"])
+        assert shown(ask(client, example), documented) == documented
+
+
+def test_every_key_of_an_answer_is_documented(client: FlaskClient) -> None:
+    for example in EXAMPLE.finditer(PAGE):
+        missing = {name for name in keys_of(ask(client, example)) if f'"{name}"' not in PAGE}
+        assert not missing
+    assert not {column.name for column in metrics.c if f'"{column.name}"' not in PAGE}
+
+
+def test_every_address_is_documented(client: FlaskClient) -> None:
+    for rule in client.application.url_map.iter_rules():
+        address = re.escape(rule.rule.replace("<aurea_any:rest>", "{job_id}"))
+        assert re.search(rf"^## .*: `(GET|POST) {address}`$", PAGE, re.MULTILINE)
+
+
+def keys_of(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*(keys_of(one) for one in value.values()))
+    return set().union(*(keys_of(one) for one in value)) if isinstance(value, list) else set()
