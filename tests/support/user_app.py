@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,10 @@ def flaky(self: Task[Any, Any]) -> str:
 def plain() -> int:
     """Spend nothing."""
     return 1
+
+
+@app.task
+def die(tokens: int) -> None:
+    """Spend, then be killed."""
+    record_usage(model="gpt-4", total_tokens=tokens)
+    os.kill(os.getpid(), signal.SIGKILL)
