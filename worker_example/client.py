@@ -42,14 +42,17 @@ class Client:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """The sums of one job."""
-        return self._get(f"/metrics/jobs/{quote(job_id, safe='')}")
+        return self._get(_path(job_id))
+
+    def job_url(self, job_id: str) -> str:
+        """Where the sums of one job are."""
+        return self.url + _path(job_id)
 
     def rows(self, job_id: str) -> Iterator[dict[str, Any]]:
         """All rows of one job."""
         offset, count = 0, PAGE_ROWS
         while count == PAGE_ROWS:
-            path = f"/metrics/jobs/{quote(job_id, safe='')}/details?limit={PAGE_ROWS}&offset={offset}"
-            page = self._get(path)["metrics"]
+            page = self._get(f"{_path(job_id)}/details?limit={PAGE_ROWS}&offset={offset}")["metrics"]
             yield from page
             count = len(page)
             offset += count
@@ -66,3 +69,7 @@ class Client:
             reason = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else "no answer"
             raise ExampleError(f"the API at {self.url} did not answer a question ({reason})", status=1) from error
         return found
+
+
+def _path(job_id: str) -> str:
+    return f"/metrics/jobs/{quote(job_id, safe='')}"

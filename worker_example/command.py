@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
@@ -172,6 +173,8 @@ def introduce(plan: Plan, console: Console) -> None:
             "and API are real.",
             soft_wrap=True,
         )
+    if not plan.trace:
+        console.print("  Some attempts fail on purpose: an overloaded model, an answer of no use.")
 
 
 def show(plan: Plan, services: Services, result: Run, console: Console) -> bool:
@@ -189,7 +192,9 @@ def show(plan: Plan, services: Services, result: Run, console: Console) -> bool:
         console.print(table)
     for line in report.conclusion(found, plan.name):
         console.print(line, soft_wrap=True)
-    console.print(report.pace(result.rate, result.readable_seconds), soft_wrap=True)
+    inside_seconds = float(sum(summary["total_latency_ms"] for summary in summaries)) / 1000
+    executions = len(result.ledger.entries)
+    console.print(report.pace(executions, result.seconds, inside_seconds, result.readable_seconds), soft_wrap=True)
     return not found.differences()
 
 
@@ -199,7 +204,9 @@ def serve(services: Services, interrupts: Interrupts, console: Console) -> None:
     Raises:
         ExampleError: If a process ends by itself.
     """
-    console.print(f"\nServing until Ctrl-C: {services.client.url}/metrics/jobs")
+    console.print(f"\nServing until Ctrl-C: {services.client.url}/metrics/jobs", soft_wrap=True)
+    for job in itertools.islice(services.client.jobs(services.job_prefix), 1):
+        console.print(f"For example: curl {services.client.job_url(job['job_id'])}", soft_wrap=True)
     try:
         while True:
             interrupts.pause()

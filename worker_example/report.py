@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from worker_example.proof import Proof, ledger_totals
+from worker_example.services import WORKER_PROCESSES
 
 MOST_JOBS = 16
 
@@ -46,11 +47,7 @@ def tables(summaries: list[dict[str, Any]], prefix: str) -> list[RenderableType]
             table("Per task", by_task(summaries)),
             table("Per model", models, uses="calls", latency=False),
         ),
-        *(
-            [f" * without {unpriced:,} tokens that have no known price: they are not free, but nobody knows"]
-            if unpriced
-            else []
-        ),
+        *([f" * not counting {unpriced:,} tokens without a known price: not known is not free"] if unpriced else []),
     ]
 
 
@@ -73,11 +70,20 @@ def conclusion(proof: Proof, plan_name: str) -> list[str]:
     ]
 
 
-def pace(rate: float, readable_seconds: float | None) -> str:
-    """How fast it went; ``rate`` is executions per second."""
-    if readable_seconds is None:
-        return f"{rate:,.0f} tasks per second; not all of their rows became readable"
-    return f"{rate:,.0f} tasks per second; the last row was readable {readable_seconds:.2f} s after its task's end"
+def pace(executions: int, seconds: float, inside_seconds: float, readable_seconds: float | None) -> str:
+    """How fast it went; ``inside_seconds`` is the time that all processes together spent inside tasks.
+
+    >>> print(pace(100, 4.0, 6.0, 0.5))
+    25 tasks per second, retries included (2 processes, 75% of their time inside tasks)
+    the last row was readable 0.50 s after the last task ended
+    """
+    share = inside_seconds / (seconds * WORKER_PROCESSES) if seconds else 0.0
+    rate = executions / seconds if seconds else 0.0
+    after = "not every row became readable"
+    if readable_seconds is not None:
+        after = f"the last row was readable {readable_seconds:.2f} s after the last task ended"
+    processes = f"{WORKER_PROCESSES} processes, {share:.0%} of their time inside tasks"
+    return f"{rate:,.0f} tasks per second, retries included ({processes})\n{after}"
 
 
 def _with_space(*parts: RenderableType) -> list[RenderableType]:

@@ -20,13 +20,13 @@ STALL_SECONDS = 60.0
 class Run(NamedTuple):
     """How it went.
 
-    ``readable_seconds`` is the time from the last task's end until all rows were readable, or None if they never were;
-    ``rate`` is executions per second, from the first publication to the last end.
+    ``seconds`` is the time from the first publication to the last end of a task; ``readable_seconds`` the time from
+    then until all rows were readable, or None if they never were.
     """
 
     ledger: Ledger
+    seconds: float
     readable_seconds: float | None
-    rate: float
 
 
 class _Watch:
@@ -82,9 +82,8 @@ def run(jobs: list[Job], services: Services, interrupts: Interrupts, console: Co
         publish(jobs, services.job_prefix, watch.glance)
         watch.wait()
     ledger = watch.ledger
-    seconds = (ledger.last_end_ns - begun_ns) / 1e9
     return Run(
         ledger,
+        max(0, ledger.last_end_ns - begun_ns) / 1e9,
         (watch.readable_ns - ledger.last_end_ns) / 1e9 if watch.readable_ns else None,
-        len(ledger.entries) / seconds if seconds > 0 else 0.0,
     )

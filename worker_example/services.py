@@ -27,6 +27,7 @@ from worker_example.model import SPEED_VARIABLE
 from worker_example.processes import Child
 from worker_example.provider import PROVIDERS
 
+WORKER_PROCESSES = 2
 START_SECONDS = 60.0
 SETTLE_SECONDS = 5.0
 HOST = "127.0.0.1"
@@ -101,7 +102,7 @@ class Services:
         self._books_before = read_books(self.database_url)
         app.conf.update(broker_url=stack.broker_url, result_backend=stack.broker_url, task_default_queue=self._queue)
         self._closing.callback(self._delete_queue)
-        with self._step("a worker with two processes, a writer and the API"):
+        with self._step(f"a worker with {WORKER_PROCESSES} processes, a writer and the API"):
             self._start_children(stack.broker_url)
             self._wait_for_children()
 
@@ -127,7 +128,15 @@ class Services:
         for provider in PROVIDERS if self._simulate else ():
             environ.pop(provider.key_variable, None)
         celery = ["celery", "-A", "worker_example.app"]
-        worker = ["worker", "--concurrency", "2", "--hostname", self._worker_name, "--loglevel", "WARNING"]
+        worker = [
+            "worker",
+            "--concurrency",
+            f"{WORKER_PROCESSES}",
+            "--hostname",
+            self._worker_name,
+            "--loglevel",
+            "WARNING",
+        ]
         # Stopped in the opposite order: the worker first, then what is on its way is written, then the rest.
         for name, command in (
             ("API", ["aurea", "serve", "--port", str(self._port)]),

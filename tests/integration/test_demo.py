@@ -227,6 +227,20 @@ def test_it_serves_until_it_is_stopped(demo: Demo) -> None:
     demo.assert_nothing_is_left()
 
 
+def test_what_does_not_reconcile_is_status_1(demo: Demo) -> None:
+    demo.start("--tasks", "60", "--exit")
+    demo.wait_for("started a worker")
+    intruder = {"job_id": "x", "task_name": "x", "model_used": "x", "token_count": 1, "latency_ms": 1}
+    headers = {"Content-Type": "application/json"}
+    url = f"http://127.0.0.1:{demo.port}/metrics"
+    request = urllib.request.Request(url, json.dumps(intruder).encode(), headers)
+    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - http
+    assert demo.wait() == 1
+    assert re.search(r"differs +\d+ executions were captured, but the tasks did \d+", demo.out)
+    assert "agrees" not in demo.out
+    demo.assert_nothing_is_left()
+
+
 def test_servers_that_are_given_are_used_and_left_clean(demo: Demo, database_url: str, broker_url: str) -> None:
     for run in (1, 2):
         assert demo.run("--tasks", "15", "--exit", DATABASE_URL=database_url, BROKER_URL=broker_url) == 0, demo.out

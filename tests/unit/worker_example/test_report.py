@@ -83,5 +83,8 @@ def test_tokens_without_a_price_are_named() -> None:
 
 
 def test_pace() -> None:
-    assert pace(123.4, 0.456) == "123 tasks per second; the last row was readable 0.46 s after its task's end"
-    assert "not all" in pace(1.0, None)
+    rate, after = pace(1234, 10.0, 5.0, 0.456).splitlines()
+    assert rate == "123 tasks per second, retries included (2 processes, 25% of their time inside tasks)"
+    assert after == "the last row was readable 0.46 s after the last task ended"
+    assert "not every row" in pace(1, 1.0, 1.0, None)
+    assert "0 tasks per second" in pace(0, 0.0, 0.0, None)
