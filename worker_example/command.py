@@ -159,7 +159,8 @@ def check_broker(url: str | None) -> None:
 def introduce(plan: Plan, console: Console) -> None:
     """Say what is going to happen, and what of it is real."""
     source = f"replayed from {plan.trace}" if plan.trace else "summarise, extract, classify, embed"
-    console.print(f"[bold]aurea-celery demo[/]: {plan.task_count:,} tasks in {len(plan.jobs)} jobs ({source})")
+    tasks = f"{plan.task_count:,} tasks in {len(plan.jobs)} jobs"
+    console.print(f"[bold]aurea-celery demo[/]: {tasks} ({source})", soft_wrap=True)
     if plan.provider:
         console.print(
             f"  The language model is REAL: {plan.provider.name}'s, because {plan.provider.key_variable} is set. "
