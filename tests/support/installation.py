@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +66,10 @@ class Installation:
 
     def run(self, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Process:
         """Start ``python -m command``."""
+        return self.start(name, [sys.executable, "-m", *command], environ)
+
+    def start(self, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Process:
+        """Start a command."""
         process = Process(name, command, folder=self.folder, environ={**self.environ, **(environ or {})})
         self._processes.append(process)
         return process

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -23,7 +22,7 @@ class Process:
         self.name = name
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *command],
+                command,
                 cwd=folder,
                 env={**clean_environ(), **environ},
                 stdout=log,

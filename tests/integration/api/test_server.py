@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -33,7 +34,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     started: list[Process] = []
 
     def start(*command: str, **environ: str) -> Process:
-        started.append(Process(f"api-{len(started)}", list(command), folder=tmp_path, environ=environ))
+        started.append(
+            Process(f"api-{len(started)}", [sys.executable, "-m", *command], folder=tmp_path, environ=environ)
+        )
         return started[-1]
 
     yield start

@@ -1,0 +1,88 @@
+"""A user's first session, as the README has it: a ten-line app, a worker, the writer, the API, curl."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.support.installation import Installation
+from tests.support.servers import accepts, free_port, wait_until
+
+APP = """\
+from celery import Celery
+from aurea_celery import Aurea, monitor_task
+
+app = Celery("shop", broker="{broker_url}")
+Aurea(app)
+
+
+@app.task
+@monitor_task(task_name="summarise", model_used="gpt-4")
+def summarise(text):
+    return f"{{text[:5]}}...", len(text)
+"""
+
+CLIENT = """\
+from aurea_celery import job
+from app import summarise
+
+with job("orders/2026"):
+    for number in range(10):
+        summarise.delay("x" * 100)
+"""
+
+
+def script(name: str) -> str:
+    """The path of a console script of this environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def get(port: int, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+        assert response.headers["Content-Type"] == "application/json"
+        return json.load(response)
+
+
+def test_the_first_five_minutes(tmp_path: Path, each_broker_url: str, empty_database_url: str) -> None:
+    (tmp_path / "app.py").write_text(APP.format(broker_url=each_broker_url))
+    (tmp_path / "client.py").write_text(CLIENT)
+    port = free_port()
+    with Installation(tmp_path, each_broker_url, empty_database_url) as session:
+        environ = {"PORT": str(port)}
+        assert session.start("upgrade", [script("celery"), "-A", "app", "aurea", "db", "upgrade"]).wait() == 0
+        celery = [script("celery"), "-A", "app"]
+        session.start("worker", [*celery, "worker", "-l", "INFO", "--concurrency", "2"], environ).wait_for(" ready.")
+        session.start("writer", [*celery, "aurea", "writer"], environ).wait_for(" ready.")
+        serve = session.start("serve", [script("aurea"), "serve"], environ)
+        wait_until(lambda: accepts(port), "the API listening")
+        assert session.start("client", [sys.executable, "client.py"]).wait() == 0
+        session.wait_for_executions(10)
+
+        assert get(port, "/health")["status"] == "healthy"
+        answer = get(port, "/metrics/jobs/orders%2F2026")
+        details = get(port, "/metrics/jobs/orders%2F2026/details?limit=3")
+        jobs = get(port, "/metrics/jobs")
+        reconcile = session.start("reconcile", [script("aurea"), "reconcile"])
+        assert reconcile.wait() == 0
+        serve.stop()
+
+    documented = {
+        "job_id": "orders/2026",
+        "total_tasks": 10,
+        "total_tokens": 1000,
+        "total_cost": 0.03,
+        "avg_cost": 0.003,
+    }
+    assert {name: answer[name] for name in documented} == documented
+    assert answer["total_latency_ms"] > 0
+    assert answer["avg_latency_ms"] * 10 - answer["total_latency_ms"] < 0.01
+    (task,) = answer["task_breakdown"]
+    assert (task["task_name"], task["count"], task["total_cost"]) == ("summarise", 10, 0.03)
+    (model,) = answer["model_usage"]
+    assert (model["model"], model["count"], model["total_tokens"], model["total_cost"]) == ("gpt-4", 10, 1000, 0.03)
+    assert details["count"] == len(details["metrics"]) == 3
+    assert [job["job_id"] for job in jobs["jobs"]] == ["orders/2026"]
+    assert "captured 10  written 10  rejected 0  pending 0  lost 0" in reconcile.log
