@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ Price = Callable[[ModelCall, datetime], Cost]
 NO_MODEL, UNKNOWN_MODEL = "none", "unknown"
 UNPRICED = ("unpriced", "invalid")
 ZERO = Decimal(0)
+EXACT = Context(prec=1000)  # Python's default rounds every sum to 28 digits
 
 # Of several calls of one model in one row, the status that says most: money first, then what is missing.
 STATUS_RANK: dict[CostStatus, int] = {"priced": 0, "unpriced": 1, "invalid": 2, "free": 3, "no_usage": 4}
@@ -166,7 +168,7 @@ def _money(calls: list[ModelCall], costs: list[Cost]) -> Money:
     unpriced = [call.usage.token_count for call, cost in zip(calls, costs, strict=True) if cost.status in UNPRICED]
     return Money(
         sum(unpriced),
-        sum([cost.usd for cost in costs if cost.status == "priced"], ZERO),
+        functools.reduce(EXACT.add, [cost.usd for cost in costs if cost.status == "priced"], ZERO),
         leading.status,
         leading.source,
         next((cost.problem for cost in costs if cost.problem), None),
