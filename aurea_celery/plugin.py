@@ -103,7 +103,7 @@ class Aurea:
 
 
 @guarded
-def _on_worker_init(**_: Any) -> None:
+def on_worker_init(**_: Any) -> None:
     """Called in the worker's main process before the pool exists; makes a folder, no connection."""
     for aurea in list(_installed):
         if delivery := aurea.delivery():
@@ -111,7 +111,7 @@ def _on_worker_init(**_: Any) -> None:
 
 
 @guarded
-def _on_worker_ready(**_: Any) -> None:
+def on_worker_ready(**_: Any) -> None:
     """Called in the worker's main process when it consumes; starts the publisher's thread."""
     for aurea in list(_installed):
         if delivery := aurea.delivery():
@@ -119,7 +119,7 @@ def _on_worker_ready(**_: Any) -> None:
 
 
 @guarded
-def _on_worker_process_init(**_: Any) -> None:
+def on_worker_process_init(**_: Any) -> None:
     """Called in each new pool child, which has four seconds to come up: changes names only."""
     for aurea in list(_installed):
         if delivery := aurea.delivery():
@@ -135,9 +135,9 @@ def _on_stop(**_: Any) -> None:
 
 def _connect_roles() -> None:
     for signal, handler in (
-        (signals.worker_init, _on_worker_init),
-        (signals.worker_ready, _on_worker_ready),
-        (signals.worker_process_init, _on_worker_process_init),
+        (signals.worker_init, on_worker_init),
+        (signals.worker_ready, on_worker_ready),
+        (signals.worker_process_init, on_worker_process_init),
         (signals.worker_shutdown, _on_stop),
     ):
         signal.connect(handler, weak=False, dispatch_uid=f"aurea_celery.{handler.__name__}")

@@ -111,22 +111,21 @@ def _to_money(answer: Any) -> Decimal:
     return answer if isinstance(answer, Decimal) else Decimal(str(answer))
 
 
-def new_event(job_id: str, task_name: str, **fields: Any) -> TaskEvent:
+def new_event(
+    job_id: str, task_name: str, *, event_id: str | None = None, parent: Execution | None = None, **fields: Any
+) -> TaskEvent:
     """The event of an execution that begins now, as it will be if the process dies before the next sign of life."""
     now = now_us()
-    parent = _execution.get()
     return TaskEvent(
-        **{
-            "event_id": new_event_id(),
-            "parent_event_id": parent.event.event_id if parent else None,
-            "job_id": clean_text(job_id) or "none",
-            "task_name": clean_text(task_name) or "unknown",
-            "status": "lost",
-            "started_at_us": now,
-            "ended_at_us": now,
-            "latency_us": 0,
-            **fields,
-        }
+        event_id=event_id or new_event_id(),
+        parent_event_id=parent.event.event_id if parent else None,
+        job_id=clean_text(job_id) or "none",
+        task_name=clean_text(task_name) or "unknown",
+        status="lost",
+        started_at_us=now,
+        ended_at_us=now,
+        latency_us=0,
+        **fields,
     )
 
 

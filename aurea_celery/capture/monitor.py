@@ -47,7 +47,7 @@ class _Monitor:
                 "call Aurea(app) with your Celery app first",
             )
             return None
-        event = new_event(self.job_id or current_job() or "none", self.task_name or self.function_name)
+        event = new_event(self.job_id or current_job() or "none", self.task_name or self.function_name, parent=around)
         execution = Execution(sink, event, model=self.model)
         execution.cost_function = self.cost_function
         return execution

@@ -74,9 +74,7 @@ def on_prerun(task: Any = None, **_: Any) -> None:
     request = task.request
     if sink is None or request.is_eager or task.name.startswith(OWN_PREFIXES):
         return
-    before = current_execution()
-    set_current(None)
-    event_id, received_us = getattr(request, RECEIVED_KEY, None) or (new_event_id(), None)
+    event_id, received_us = getattr(request, RECEIVED_KEY, None) or (None, None)
     delivery = request.delivery_info or {}
     started_us = now_us()
     event = new_event(
@@ -96,17 +94,18 @@ def on_prerun(task: Any = None, **_: Any) -> None:
     )
     execution = Execution(sink, event, task=task)
     # State of a run lives on its request and dies with it; the task id is not unique among executions.
-    request.aurea_execution = (execution, before)
+    request.aurea_execution = (execution, current_execution())
     set_current(execution)
 
 
 @guarded
 def on_postrun(task: Any = None, retval: Any = None, state: str | None = None, **_: Any) -> None:
     """Called where the task ran, after its body, however that ended; ``state`` is None if it was cut short."""
-    execution, before = getattr(task.request, "aurea_execution", None) or (None, None)
+    request = task.request
+    execution, before = getattr(request, "aurea_execution", None) or (None, None)
     if execution is None:
         return
-    task.request.aurea_execution = None
+    request.aurea_execution = None
     set_current(before)
     if state == "SUCCESS":
         count_result(execution, retval, monitored=False)

@@ -128,7 +128,7 @@ class Outbox:
 
     def _append(self, line: bytes) -> bool:
         """Write a line whole or not at all; whether it is on disk."""
-        if not self._ready():
+        if self._segment_fd < 0 and not self._ready():
             return False
         try:
             self._write(line)
