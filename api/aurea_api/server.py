@@ -15,6 +15,7 @@ from aurea_celery.settings import read_port, require_database_url
 
 DEFAULT_HOST = "127.0.0.1"
 WORKERS, THREADS = 2, 4
+STOP_SECONDS = 5  # for requests under way; a worker told to stop while it starts does not hear it and is killed then
 
 
 def serve(host: str = DEFAULT_HOST, port: int | None = None) -> None:
@@ -68,6 +69,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hi
             "workers": WORKERS,
             "worker_class": "gthread",
             "threads": THREADS,
+            "graceful_timeout": STOP_SECONDS,
             "proc_name": "aurea-api",
             "control_socket_disable": True,
         }
