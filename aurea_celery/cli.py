@@ -37,13 +37,35 @@ def db() -> None:
 
 
 @db.command("upgrade", cls=_Command)
-def db_upgrade() -> None:
+@click.pass_context
+def db_upgrade(context: click.Context) -> None:
     """Create or upgrade the tables of DATABASE_URL; safe to repeat."""
     from aurea_celery.models import upgrade_database  # noqa: PLC0415 - heavy
-    from aurea_celery.settings import require_database_url  # noqa: PLC0415 - heavy
 
-    upgrade_database(require_database_url())
+    upgrade_database(_database_url(context))
     click.echo("The schema is up to date.")
+
+
+@db.command("rebuild", cls=_Command)
+@click.pass_context
+def db_rebuild(context: click.Context) -> None:
+    """Make every rollup anew from the rows, if reconcile found a wrong sum; writers wait meanwhile."""
+    from aurea_celery.storage.audit import rebuild  # noqa: PLC0415 - heavy
+
+    rebuild(_database_url(context))
+    click.echo("Every rollup is made anew from the rows.")
+
+
+def _database_url(context: click.Context) -> str:
+    """The database that the app's settings name, if there is an app, else ``DATABASE_URL``."""
+    from aurea_celery.settings import require_database_url  # noqa: PLC0415 - only commands need it
+
+    app = getattr(context.obj, "app", None)
+    if app is None:
+        return require_database_url()
+    from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
+
+    return settings_of(app).database_url or require_database_url()
 
 
 @aurea.command(cls=_Command)
@@ -61,10 +83,9 @@ def serve(host: str, port: int | None) -> None:
 @click.pass_context
 def reconcile(context: click.Context, as_json: bool) -> None:
     """Check that every event is accounted for; status 1 if one is lost or a sum is wrong."""
-    from aurea_celery.settings import require_database_url  # noqa: PLC0415 - heavy
     from aurea_celery.storage.audit import audit  # noqa: PLC0415 - heavy
 
-    found = audit(require_database_url())
+    found = audit(_database_url(context))
     click.echo(found.as_json() if as_json else found.as_text())
     context.exit(0 if found.is_clean else 1)
 

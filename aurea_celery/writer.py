@@ -13,6 +13,7 @@ import functools
 import logging
 import mmap
 import time
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # The host's time limits are for its own tasks; Celery takes "none" as "the host's".
 NO_LIMIT_SECONDS = 365 * 86_400
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, POLL_SECONDS = 0.5, 15.0, 0.25
+
+_arguments: weakref.WeakKeyDictionary[Celery, Mapping[str, Any]] = weakref.WeakKeyDictionary()
 
 # One byte shared with the pool's children: the main process is told to stop, they are not.
 _stopping = mmap.mmap(-1, 1)
@@ -56,10 +59,20 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
 
     def write(batch: str) -> None:
         """Write one batch of events and return once it is committed."""
-        write_metrics(Settings.load(arguments, read_environment(), app.conf), batch)
+        write_metrics(settings_of(app), batch)
 
+    _arguments[app] = arguments
     app.task(**options)(write)
     signals.worker_shutting_down.connect(_note_stop, weak=False, dispatch_uid="aurea_celery.writer_stop")
+
+
+def settings_of(app: Celery) -> Settings:
+    """The settings of an app's plugin, with what a ``.env`` file adds.
+
+    Raises:
+        ConfigurationError: If a setting is unknown or does not fit.
+    """
+    return Settings.load(_arguments.get(app, {}), read_environment(), app.conf)
 
 
 def write_metrics(settings: Settings, batch: str) -> None:

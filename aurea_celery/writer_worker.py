@@ -15,7 +15,8 @@ from celery.worker.consumer import Consumer
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.broker import WRITE_TASK, Broker, metrics_queue
 from aurea_celery.errors import ConfigurationError, DatabaseError
-from aurea_celery.settings import Settings, read_environment, require_database_url
+from aurea_celery.settings import Settings, require_database_url
+from aurea_celery.writer import settings_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -59,7 +60,7 @@ class MetricsConsumer(Consumer):
 
     @functools.cached_property
     def _broker(self) -> Broker:
-        return Broker(self.app, Settings.load({}, read_environment(), self.app.conf))
+        return Broker(self.app, settings_of(self.app))
 
 
 def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
@@ -73,7 +74,7 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
     """
     if WRITE_TASK not in app.tasks:
         raise ConfigurationError("the app has no aurea-celery plugin; add Aurea(app) to it")
-    settings = Settings.load({}, read_environment(), app.conf)
+    settings = settings_of(app)
     _warn_about_database(settings.database_url or require_database_url())
     app.amqp.queues.add(metrics_queue(settings))
     app.conf.accept_content = ["json"]

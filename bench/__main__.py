@@ -34,8 +34,8 @@ to Celery alone.
 {writer}
 
 The writer decodes a message of {batch} events, prices them, and commits rows, four rollups and the books. Beside it,
-the same rows, made before the clock starts, go into the same table with one COPY and one commit a message: no decoding, no
-prices, no rollups, no protection against duplicates.
+the same rows, made before the clock starts, go into the same table with one COPY and one commit a message: no
+decoding, no prices, no rollups, no protection against duplicates.
 """
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from aurea_celery.delivery.records import CALL, DONE, DROP, HEAD, OPEN, RecordedCall, close_lost, unpack
+from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, OPEN, RecordedCall, close_lost, unpack
 from aurea_celery.events import Source, TaskEvent
 
 
@@ -149,10 +149,9 @@ class Folder:
                 source = msgspec.json.decode(payload, type=Source)
                 captured = source.captured
                 dropped |= source.dropped
-            elif kind == DROP:
-                dropped |= msgspec.json.decode(payload, type=dict[str, int])
-            elif not kind:
+            elif kind == DAMAGED:
                 dropped["damaged"] = dropped.get("damaged", 0) + 1
+                captured += 1
             if len(events) == limit:
                 break
         if source is None or not data:

@@ -27,7 +27,7 @@ import msgspec
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.delivery.overflow import Overflow
-from aurea_celery.delivery.records import CALL, DONE, DROP, HEAD, OPEN, VOID, RecordedCall, pack
+from aurea_celery.delivery.records import CALL, DONE, HEAD, OPEN, VOID, RecordedCall, pack
 from aurea_celery.events import ModelCall, Source, TaskEvent, clean_text, encode
 
 SEGMENT_BYTES = 256 * 1024
@@ -119,12 +119,19 @@ class Outbox:
 
         After a fork the child only closes its copies of the descriptors: the lock stays with the parent.
         """
-        if not after_fork and self._dropped and self._segment_fd >= 0:
-            self._append(pack(DROP, msgspec.json.encode(self._dropped)))
-        for descriptor in (self._segment_fd, self._lock_fd):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._segment_fd = self._lock_fd = -1
+        if not after_fork and self._dropped and self._lock_fd >= 0:
+            self._close_segment()
+            with contextlib.suppress(OSError):
+                self._start_segment()  # it begins with the counters
+        self._close_segment()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _close_segment(self) -> None:
+        if self._segment_fd >= 0:
+            os.close(self._segment_fd)
+            self._segment_fd = -1
 
     def _append(self, line: bytes) -> bool:
         """Write a line whole or not at all; whether it is on disk."""
@@ -163,9 +170,7 @@ class Outbox:
     def _give_up(self, error: OSError) -> None:
         """Keep events in memory for a moment, and say so."""
         self._closed_until = time.monotonic() + RETRY_SECONDS
-        if self._segment_fd >= 0:
-            os.close(self._segment_fd)
-            self._segment_fd = -1
+        self._close_segment()
         log_once_a_minute(
             "outbox",
             logging.ERROR,
@@ -204,8 +209,7 @@ class Outbox:
         """Leave a segment that holds a batch; the next line begins a new one."""
         grown = self._segment_size - self._carried_size
         if self._segment_events >= self._batch_events or grown >= SEGMENT_BYTES:
-            os.close(self._segment_fd)
-            self._segment_fd = -1
+            self._close_segment()
 
     def _start_segment(self) -> None:
         """Begin a segment with who we are and the executions that are open, so that older segments can go."""

@@ -4,11 +4,10 @@ A segment is a text file of lines ``KIND CRC32 PAYLOAD``: one letter, eight hexa
 and JSON without a line break. A line that was cut short or damaged is recognised and skipped, never shipped.
 
 ========  ==========================================================================================
-``HEAD``  first line of each segment: the :class:`~aurea_celery.events.Source` as it was at that moment
+``HEAD``  first line of each segment: the :class:`~aurea_celery.events.Source` with its counters at that moment
 ``OPEN``  an execution has begun: the event as it will be if the process dies now
 ``CALL``  a model call of an open execution, written when it happened
 ``DONE``  the final event; what came before of the same execution no longer matters
-``DROP``  how many events were given up so far, by reason
 ``VOID``  an ``OPEN`` line whose execution ended while the disk was full: its event went through memory
 ========  ==========================================================================================
 """
@@ -23,7 +22,8 @@ import msgspec
 
 from aurea_celery.events import Identifier, Microseconds, ModelCall, TaskEvent, encode
 
-HEAD, OPEN, CALL, DONE, DROP, VOID = b"H", b"O", b"C", b"D", b"X", b"V"
+HEAD, OPEN, CALL, DONE, VOID = b"H", b"O", b"C", b"D", b"V"
+DAMAGED = b"-"
 _PREFIX_BYTES = 11
 
 
@@ -36,7 +36,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(NamedTuple):
-    """One intact line, or with ``kind`` empty a damaged one."""
+    """One line; if it is damaged, with ``kind`` ``DAMAGED`` where it was an event, else empty."""
 
     kind: bytes
     payload: bytes
@@ -53,11 +53,11 @@ def pack(kind: bytes, payload: bytes) -> bytes:
 
 
 def unpack(data: bytes) -> Iterator[Record]:
-    """Read whole lines; each damaged one comes out with an empty kind."""
+    """Read whole lines."""
     for line in data.split(b"\n")[:-1]:
         kind, payload = line[:1], line[_PREFIX_BYTES:]
         intact = line[1:_PREFIX_BYTES] == b" %08x " % zlib.crc32(payload)
-        yield Record(kind if intact else b"", payload, len(line) + 1)
+        yield Record(kind if intact else DAMAGED if kind == DONE else b"", payload, len(line) + 1)
 
 
 def close_lost(open_payload: bytes, calls: list[bytes]) -> bytes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
+from aurea_celery.storage import rollups
 from aurea_celery.storage.database import check_schema, create_engine, translating
 from aurea_celery.storage.queries import Books, reconcile, rollup_differences
 
@@ -36,7 +40,8 @@ class Audit(Struct, frozen=True, kw_only=True):
         ]
         lines += [f"lost because of {reason}: {count}" for reason, count in sorted(books.dropped_by_reason.items())]
         lines += [
-            f"{table}: {count} sums differ from the rows" for table, count in sorted(self.rollup_differences.items())
+            f"{table}: {count} sums differ from the rows; make them anew: aurea db rebuild"
+            for table, count in sorted(self.rollup_differences.items())
         ]
         return "\n".join(lines)
 
@@ -49,11 +54,30 @@ def audit(url: str) -> Audit:
         DatabaseUnavailable: If the server does not answer.
         SchemaMismatch: If the tables are missing, older or newer.
     """
+    with _unhurried(url) as connection:
+        return Audit(books=reconcile(connection), rollup_differences=rollup_differences(connection))
+
+
+def rebuild(url: str) -> None:
+    """Make every rollup anew from the rows; takes as long as reading them takes.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+        DatabaseUnavailable: If the server does not answer.
+        SchemaMismatch: If the tables are missing, older or newer.
+    """
+    with _unhurried(url) as connection:
+        rollups.rebuild(connection)
+
+
+@contextlib.contextmanager
+def _unhurried(url: str) -> Iterator[sa.Connection]:
+    """A transaction on a checked schema, without the limit that statements have elsewhere."""
     engine = create_engine(url)
     try:
-        with translating(url), engine.connect() as connection:
+        with translating(url), engine.begin() as connection:
             check_schema(connection)
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-            return Audit(books=reconcile(connection), rollup_differences=rollup_differences(connection))
+            yield connection
     finally:
         engine.dispose()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from aurea_api import create_app
 from flask.testing import FlaskClient
+
+from aurea_api import create_app
 
 
 @pytest.fixture

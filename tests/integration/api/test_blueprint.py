@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable
 
 import pytest
-from aurea_api import create_blueprint
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
 
+from aurea_api import create_blueprint
 from aurea_celery.errors import ConfigurationError
 from aurea_celery.storage import queries
 from tests.support.api import METRIC, get, path_of, post

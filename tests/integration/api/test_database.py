@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from aurea_api import create_app
-from aurea_api.store import Store
 from flask.testing import FlaskClient
 
+from aurea_api import create_app
+from aurea_api.store import Store
 from aurea_celery.storage.database import parse_url
 from aurea_celery.storage.schema import VERSION_TABLE
 from tests.support.api import METRIC, Answer, get, post

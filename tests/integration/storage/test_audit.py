@@ -21,8 +21,12 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
 
 
+def run(url: str | None, *command: str) -> Result:
+    return CliRunner(env={"DATABASE_URL": url}).invoke(aurea, command)
+
+
 def reconcile(url: str | None, *options: str) -> Result:
-    return CliRunner(env={"DATABASE_URL": url}).invoke(aurea, ["reconcile", *options])
+    return run(url, "reconcile", *options)
 
 
 def test_all_is_accounted_for(database_url: str) -> None:
@@ -54,7 +58,12 @@ def test_a_wrong_sum_is_said_with_its_table(database_url: str) -> None:
     found = reconcile(database_url)
 
     assert found.exit_code == 1
-    assert found.stdout.splitlines()[1:] == ["metrics_job: 2 sums differ from the rows"]
+    assert found.stdout.splitlines()[1:] == [
+        "metrics_job: 2 sums differ from the rows; make them anew: aurea db rebuild"
+    ]
+    rebuilt = run(database_url, "db", "rebuild")
+    assert (rebuilt.exit_code, rebuilt.stdout) == (0, "Every rollup is made anew from the rows.\n")
+    assert reconcile(database_url).exit_code == 0
 
 
 def test_machines_get_json(database_url: str) -> None:

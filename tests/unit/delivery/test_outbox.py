@@ -99,6 +99,19 @@ def test_a_full_outbox_drops_and_counts_and_recovers(tmp_path: Path, monkeypatch
     assert (source.captured, source.dropped) == (101, {"outbox_full": dropped})
 
 
+def test_what_was_dropped_is_known_after_the_process_has_ended(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path, batch_events=1, max_bytes=500)
+    for _ in range(10):
+        outbox.finish(make_event())
+    outbox.close()
+    sender = MemorySender()
+    publish(tmp_path, sender)
+
+    (source,) = sender.sources.values()
+    assert source.captured == 10
+    assert source.dropped == {"outbox_full": 10 - len(sender.events)}
+
+
 def test_without_a_disk_events_go_through_memory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     outbox = make_outbox(tmp_path / "file" / "outbox")
