@@ -22,6 +22,12 @@ from tests.support.servers import InstalledPostgres, InstalledRedis, installed_p
 os.environ["AUREA_RAISE_ERRORS"] = "1"  # what the guard would swallow in production fails a test
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _outbox_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the test process itself captures stays in the run's folder."""
+    os.environ["AUREA_OUTBOX_DIR"] = str(tmp_path_factory.mktemp("outbox"))
+
+
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
     """A folder for servers; short, because a Unix socket's path has at most 107 bytes."""

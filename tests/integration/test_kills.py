@@ -29,10 +29,13 @@ def test_sigkill_of_child_worker_and_writer(installation: Installation) -> None:
     wait_until(lambda: not is_running(worker.pid), "the worker's end")
     installation.writer()
     worker = installation.worker("-c", "2")
-    wait_until(lambda: len(set(installation.truth_of("begun"))) == TASKS, "every task having begun", seconds=90)
+    wait_for_empty(installation, "celery", "unacked_index")
     worker.stop()
-    wait_for_empty_queue(installation)
+    wait_for_empty(installation, "aurea_metrics", "aurea_metrics.unacked_index")
 
+    begun = {task_id for task_id, _ in installation.truth_of("begun")}
+    # Celery acknowledges a task just before its body runs: one per killed child may never begin.
+    assert TASKS - 3 <= len(begun) <= TASKS
     check_against_truth(installation, kills=3)
 
 
@@ -40,10 +43,10 @@ def wait_for_begun(installation: Installation, count: int) -> None:
     wait_until(lambda: len(installation.truth_of("begun")) >= count, f"{count} executions having begun")
 
 
-def wait_for_empty_queue(installation: Installation) -> None:
-    """Wait until the broker has no message of ours, waiting or handed out."""
-    names = ("aurea_metrics", "aurea_metrics.unacked_index")
-    wait_until(lambda: not any(installation.length_of(name) for name in names), "the writer taking every message")
+def wait_for_empty(installation: Installation, queue: str, handed_out: str) -> None:
+    """Wait until the broker has no message, neither waiting nor handed out."""
+    names = (queue, handed_out)
+    wait_until(lambda: not any(installation.length_of(name) for name in names), f"an empty {queue}", seconds=90)
 
 
 def check_against_truth(installation: Installation, kills: int) -> None:
@@ -67,7 +70,6 @@ def check_against_truth(installation: Installation, kills: int) -> None:
     assert {task_id for task_id in tokens if tokens[task_id] != spent[task_id]} <= lost, "tokens are counted twice"
     assert set(ended) <= {"success", "lost"}
     assert ended["lost"] <= 2 * kills, "only a killed process leaves a lost execution"
-    assert ended["lost"] >= 1, "a child was killed in the middle of its task"
     books = installation.query(
         "SELECT sum(captured), sum(written), sum(rejected), sum(duplicates) FROM metrics_sources"
     )

@@ -3,9 +3,10 @@ from __future__ import annotations
 from urllib.parse import quote, unquote
 
 import pytest
-from aurea_api.jobs import requested_job
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aurea_api.jobs import requested_job
 
 ANY_JOB = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=255)
 

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from aurea_api import create_app
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from aurea_api import create_app
 from aurea_celery.errors import ConfigurationError
 
 GOOD: dict[str, Any] = {
