@@ -87,7 +87,9 @@ class Publisher:
     def _run(self) -> None:
         while not self._stopping:
             self._wake.wait(self._back_off_seconds or self._settings.flush_interval_seconds)
-            self._try_to_ship()
+            if not self._stopping:
+                self._try_to_ship()
+        self._try_to_ship()  # whatever was recorded before the stop
         self._clean_up()
 
     def _try_to_ship(self) -> None:

@@ -17,12 +17,12 @@ from tests.support.installation import Installation
 from tests.support.processes import Process
 from tests.support.servers import InstalledPostgres, free_port, wait_until
 
-SCRIPT = ["tests.support.script"]
+SCRIPT = "tests.support.script"
 
 
-def run_script(installation: Installation, count: int, **environ: str) -> Process:
+def run_script(installation: Installation, count: int, module: str = SCRIPT, **environ: str) -> Process:
     """Run the user's plain process to its end."""
-    script = installation.run(f"script-{count}", [*SCRIPT, str(count)], environ)
+    script = installation.run(f"script-{count}", [module, str(count)], environ)
     assert script.wait() == 0, script.log
     assert "('HELLO', 10)" in script.log, "the host's result changed"
     return script
@@ -179,6 +179,22 @@ def test_an_outbox_folder_that_cannot_be_written(installation: Installation, tmp
     assert script.log.count("cannot write to the outbox") == 1
     assert "set aurea_outbox_dir" in script.log
     assert "Traceback" not in script.log
+
+
+def test_a_full_disk(installation: Installation) -> None:
+    installation.writer()
+    script = run_script(installation, 500, module="tests.support.full_disk")
+
+    installation.wait_for_executions(500)
+
+    assert installation.written().token_count == 5_000
+    assert installation.query("SELECT DISTINCT status FROM metrics") == [("success",)], (
+        "an ended execution was closed as lost"
+    )
+    books = installation.query("SELECT captured, written, dropped FROM metrics_sources")
+    assert books == [(500, 500, {})]
+    assert script.log.count("cannot write to the outbox") == 1
+    assert "free some disk" in script.log
 
 
 def test_messages_that_are_not_ours_are_kept_with_a_reason(installation: Installation) -> None:
