@@ -43,8 +43,7 @@ def test_every_way_to_stop_a_worker(installation: Installation, number: signal.S
     worker = installation.worker("-c", "2")
     installation.send_many("spend", [(number_, 1) for number_ in range(TASKS)])
     wait_until(lambda: len(installation.truth_of("spent")) >= TASKS // 2, "half of the tasks")
-    worker.send(number)
-    worker.wait()
+    worker.end(number)
     installation.writer()  # has the plugin too: it sends what the worker left
 
     begun = len(installation.truth_of("begun"))
