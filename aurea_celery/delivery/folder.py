@@ -61,6 +61,9 @@ class Folder:
         except BlockingIOError:
             os.close(descriptor)
             return False
+        if not os.fstat(descriptor).st_nlink:  # another adopter has removed the folder in between
+            os.close(descriptor)
+            return False
         self._lock_fd = descriptor
         return True
 
