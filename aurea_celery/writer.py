@@ -61,8 +61,9 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
         """Write one batch of events and return once it is committed."""
         write_metrics(settings_of(app), batch)
 
+    if app not in _arguments:  # a second plugin brings other arguments, not another task
+        app.task(**options)(write)
     _arguments[app] = arguments
-    app.task(**options)(write)
     signals.worker_shutting_down.connect(_note_stop, weak=False, dispatch_uid="aurea_celery.writer_stop")
 
 

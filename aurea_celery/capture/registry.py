@@ -20,6 +20,11 @@ def uninstall(app: Any) -> None:
     _sinks.pop(app, None)
 
 
+def is_in_use() -> bool:
+    """Whether any app is captured."""
+    return len(_sinks) > 0
+
+
 def sink_of(app: Any) -> Sink | None:
     """The sink of an app, if it is captured."""
     return _sinks.get(app)

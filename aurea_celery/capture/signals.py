@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery import signals
+from celery import current_task, signals
 
 from aurea_celery._guard import guarded
 from aurea_celery.capture.context import Execution, current_execution, current_job, new_event, set_current
-from aurea_celery.capture.registry import sink_of
+from aurea_celery.capture.registry import is_in_use, sink_of
 from aurea_celery.capture.results import count_result
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.events import Status, clean_text
@@ -23,7 +23,9 @@ from aurea_celery.events import Status, clean_text
 JOB_HEADER = "aurea_job"
 PUBLISHED_HEADER = "aurea_published_us"
 RECEIVED_KEY = "aurea_received"
+# Celery's own tasks are noise, but for those that run the user's inside themselves.
 OWN_PREFIXES = ("aurea_celery.", "celery.")
+RUNNING_OTHERS = frozenset({"celery.map", "celery.starmap"})
 
 STATUS_OF_STATE: dict[str | None, Status] = {
     "SUCCESS": "success",
@@ -48,16 +50,31 @@ def disconnect() -> None:
 
 
 @guarded
-def on_publish(headers: dict[str, Any] | None = None, **_: Any) -> None:
+def on_publish(headers: dict[str, Any] | None = None, body: Any = None, **_: Any) -> None:
     """Called in whoever publishes a task, before it goes out; changes headers only."""
-    if headers is None or str(headers.get("task", "")).startswith(OWN_PREFIXES):
+    if headers is None or not is_in_use():
         return
     # Celery copies unknown headers on a retry: what belongs to one message must not reach the next.
     headers.pop(RECEIVED_KEY, None)
     headers[PUBLISHED_HEADER] = now_us()
-    job_id = current_job()
+    job_id = current_job() or _job_of_message(str(headers.get("task")), body)
     if job_id:
         headers[JOB_HEADER] = job_id
+
+
+def _job_of_message(name: str, body: Any) -> str | None:
+    """The job of a message that is published outside of any job and execution, if it is part of something larger."""
+    around = getattr(current_task, "request", None)  # of a task of Celery's own, which has no execution
+    handed_on: str | None = getattr(around, JOB_HEADER, None)
+    if handed_on or not isinstance(body, tuple):
+        return handed_on
+    args, _, embedded = body
+    if name == "celery.chord_unlock":
+        group_id: str | None = args[0]
+        return group_id
+    # Of a chain in a group only the last step knows the group; steps are kept in reverse.
+    steps = embedded.get("chain")
+    return steps[0].get("options", {}).get("group_id") if steps else None
 
 
 @guarded
@@ -72,7 +89,7 @@ def on_prerun(task: Any = None, **_: Any) -> None:
     """Called where the task runs, just before its body; may not do network I/O."""
     sink = sink_of(task.app)
     request = task.request
-    if sink is None or request.is_eager or task.name.startswith(OWN_PREFIXES):
+    if sink is None or request.is_eager or _is_own(task.name):
         return
     event_id, received_us = getattr(request, RECEIVED_KEY, None) or (None, None)
     delivery = request.delivery_info or {}
@@ -126,6 +143,10 @@ def _ending(state: str | None, retval: Any) -> tuple[Status, BaseException | Non
     if error is not None and type(error).__name__ == "SoftTimeLimitExceeded":
         return "timeout", error
     return STATUS_OF_STATE.get(state, "failure"), error if state != "SUCCESS" else None
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith(OWN_PREFIXES) and name not in RUNNING_OTHERS
 
 
 def _text(value: Any) -> str | None:

@@ -59,11 +59,18 @@ class Publisher:
             self._start()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Send what is left, for at most ``timeout_seconds``; the rest stays in the outbox."""
-        self._stopping = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout_seconds)
+        """Send what is left, for at most ``timeout_seconds``; the rest stays in the outbox.
+
+        Events that come later start it again: a process may outlive the worker that ran in it.
+        """
+        with self._start_lock:
+            thread, self._stopping = self._thread, True
+            self._wake.set()
+            if thread is not None:
+                thread.join(timeout_seconds)
+            if thread is None or not thread.is_alive():
+                self._thread, self._stopping = None, False
+                self._wake.clear()
 
     def ship(self) -> None:
         """Send everything there is to send now.

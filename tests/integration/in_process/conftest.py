@@ -1,8 +1,7 @@
 """An app and its worker inside the test's own process, from Celery's fixtures, on the embedded servers.
 
-The worker also consumes the writer's queue, so that a task's row is in the database milliseconds after it ran. Such a
-worker is a thread with the solo pool: it cannot show children, time limits and kills, which tests with real worker
-processes do.
+The worker consumes the writer's queue too, so that a task's row is in the database a moment after it ran. It is a
+thread with the solo pool: children, time limits and kills need the real worker processes of the other tests.
 """
 
 from __future__ import annotations
@@ -16,18 +15,55 @@ from celery import Celery
 from celery.contrib.pytest import celery_worker  # pytest-celery's fixture of this name is a container
 
 from aurea_celery import Aurea
-from tests.support.in_process import InProcess
+from tests.integration.in_process.tasks import Tasks, add_tasks
+from tests.integration.in_process.worker import Rows, close_results, settings_for
 
 __all__ = ["celery_worker"]
 
 
 @pytest.fixture
-def celery_config(broker_url: str, database_url: str, tmp_path: Path) -> dict[str, Any]:
-    """Configuration of the app; ours is in it too, so that no environment has a say."""
-    return {
-        "broker_url": broker_url,
-        "result_backend": broker_url,
-        "aurea_database_url": database_url,
-        "aurea_outbox_dir": str(tmp_path / "outbox"),
-        "aurea_flush_interval_seconds": 0.05,
-    }
+def celery_config(
+    broker_url: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """The app's configuration, with no say for the environment."""
+    monkeypatch.delenv("AUREA_OUTBOX_DIR")
+    return settings_for(broker_url, database_url, tmp_path / "outbox")
+
+
+@pytest.fixture
+def celery_app(celery_app: Celery) -> Iterator[Celery]:
+    """Celery's fixture, with its result backend closed too, which Celery leaves to the garbage collector."""
+    yield celery_app
+    close_results(celery_app)
+
+
+@pytest.fixture
+def celery_worker_parameters() -> dict[str, Any]:
+    """The documented way to let any worker write: add the queue."""
+    return {"queues": ["celery", "aurea_metrics"]}
+
+
+@pytest.fixture
+def aurea(celery_app: Celery) -> Iterator[Aurea]:
+    """The plugin on the app."""
+    installed = Aurea(celery_app)
+    yield installed
+    installed.close()
+
+
+@pytest.fixture
+def tasks(celery_app: Celery) -> Tasks:
+    """The app's tasks."""
+    return add_tasks(celery_app)
+
+
+@pytest.fixture
+def worked(aurea: Aurea, tasks: Tasks, celery_worker: object) -> Tasks:
+    """The app's tasks, with a worker that runs them; it learns them when it starts, so that it comes last."""
+    return tasks
+
+
+@pytest.fixture
+def rows(database_url: str) -> Rows:
+    """What is in the database."""
+    return Rows(database_url)

@@ -1,0 +1,90 @@
+"""Which job an execution belongs to, whatever way Celery sends it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+
+from aurea_celery import job
+from tests.integration.in_process.tasks import Tasks
+from tests.integration.in_process.worker import Rows
+
+# Celery's Redis backend calls what redis-py has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
+Canvas = Callable[[Tasks], Any]
+
+
+def linked(tasks: Tasks) -> Any:
+    """A task with a callback."""
+    signature = tasks.spend.s()
+    signature.link(tasks.collect.s())
+    return signature
+
+
+CANVASES: dict[str, tuple[int, Canvas]] = {
+    "one task": (1, lambda tasks: tasks.spend.s()),
+    "chain": (3, lambda tasks: chain(tasks.spend.s(), tasks.collect.s(), tasks.spend.s())),
+    "group": (3, lambda tasks: group(tasks.spend.s() for _ in range(3))),
+    "chord": (3, lambda tasks: chord([tasks.spend.s(), tasks.spend.s()], tasks.collect.s())),
+    "group of groups": (4, lambda tasks: group(group(tasks.spend.s(), tasks.spend.s()) for _ in range(2))),
+    "chain into group": (3, lambda tasks: chain(tasks.spend.s(), group(tasks.spend.s(), tasks.collect.s()))),
+    "group into task": (3, lambda tasks: chain(group(tasks.spend.s(), tasks.spend.s()), tasks.collect.s())),
+    "group of chains": (4, lambda tasks: group(chain(tasks.spend.s(), tasks.collect.s()) for _ in range(2))),
+    "group of groups of chains": (
+        4,
+        lambda tasks: group(group([tasks.spend.s() | tasks.collect.s()]) for _ in range(2)),
+    ),
+    "chord of chains": (5, lambda tasks: chord([tasks.spend.s() | tasks.collect.s()] * 2, tasks.collect.s())),
+    "link": (2, linked),
+    "retries": (3, lambda tasks: tasks.again.s()),
+    "a task that sends another": (2, lambda tasks: tasks.nested.s()),
+    "a task replaced by another": (2, lambda tasks: tasks.replaced.s()),
+}
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_a_canvas_is_one_job(name: str, worked: Tasks, rows: Rows) -> None:
+    """The one that is named, else one by itself."""
+    count, canvas = CANVASES[name]
+    with job("nightly/2026-11-24"):
+        canvas(worked).delay()
+    canvas(worked).delay()
+    canvas(worked).delay()
+
+    found = rows.wait_for(3 * count)
+
+    jobs = Counter(row.job_id for row in found)
+    assert jobs["nightly/2026-11-24"] == count, found
+    assert list(jobs.values()) == [count] * 3, found
+
+
+@pytest.mark.celery(result_backend="cache+memory://", result_chord_retry_interval=0.1)
+def test_a_chord_is_one_job_with_a_backend_that_polls(worked: Tasks, rows: Rows) -> None:
+    """Where the result backend cannot count, a task of Celery's own waits for the header and sends the body."""
+    test_a_canvas_is_one_job("chord", worked, rows)
+
+
+def test_a_block_inside_a_task_wins(worked: Tasks, rows: Rows) -> None:
+    with job("nightly"):
+        worked.elsewhere.delay()
+
+    assert [row.job_id for row in rows.wait_for(2)] == ["nightly", "another bill"]
+
+
+def test_what_a_task_maps_over_is_counted(worked: Tasks, rows: Rows) -> None:
+    """Such calls run inside one task of Celery's own."""
+    with job("nightly"):
+        worked.spend.map([1, 2]).delay()
+        worked.spend.starmap([(1, 2), (3, 4), (5, 6)]).delay()
+
+    found = rows.wait_for(2)
+
+    assert [(row.task_name, row.job_id, row.token_count) for row in found] == [
+        ("celery.map", "nightly", 2),
+        ("celery.starmap", "nightly", 3),
+    ]
