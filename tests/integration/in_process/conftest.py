@@ -6,12 +6,13 @@ thread with the solo pool: children, time limits and kills need the real worker 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
 from celery.contrib.pytest import celery_worker  # pytest-celery's fixture of this name is a container
 
 from aurea_celery import Aurea
@@ -19,6 +20,19 @@ from tests.integration.in_process.tasks import Tasks, add_tasks
 from tests.integration.in_process.worker import Rows, close_results, settings_for
 
 __all__ = ["celery_worker"]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A worker sets up the logging of its process, which outlives it here, unless somebody else does."""
+    signals.setup_logging.connect(leave_logging_alone)
+    yield
+    signals.setup_logging.disconnect(leave_logging_alone)
+    logging.captureWarnings(capture=False)
+
+
+def leave_logging_alone(**_: object) -> None:
+    """Set up nothing."""
 
 
 @pytest.fixture
