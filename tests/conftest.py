@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aurea_celery import _guard
+from aurea_celery.capture import registry
 from aurea_celery.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.databases import Databases
 from tests.support.servers import InstalledPostgres, InstalledRedis, installed_postgres, installed_redis
@@ -26,6 +29,13 @@ os.environ["AUREA_RAISE_ERRORS"] = "1"  # what the guard would swallow in produc
 def _outbox_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the test process itself captures stays in the run's folder."""
     os.environ["AUREA_OUTBOX_DIR"] = str(tmp_path_factory.mktemp("outbox"))
+
+
+@pytest.fixture(autouse=True)
+def _apart_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is captured but what a test asks for, whatever apps other tests have imported, and logs are not held."""
+    monkeypatch.setattr(registry, "_sinks", weakref.WeakKeyDictionary())
+    monkeypatch.setattr(_guard, "_last_logged", {})
 
 
 @pytest.fixture(scope="session")
