@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aurea_celery")
 
 _installed: weakref.WeakSet[Aurea] = weakref.WeakSet()
+_making = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: the thread that held the lock is not there."""
+    global _making  # noqa: PLW0603 - the lock belongs to the process
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Aurea:
@@ -90,16 +101,23 @@ class Aurea:
 
     def delivery(self) -> Delivery | None:
         """The app's delivery, made on first use; None if it is off, or if a setting is wrong, which is logged once."""
-        if self._delivery is None and self._app is not None and not self._broken:
-            try:
-                settings = Settings.load(self._arguments, os.environ, self._app.conf)
-                if settings.enabled:
-                    self._delivery = Delivery(self._app, settings)
-                self._broken = not settings.enabled
-            except AureaError as error:
-                self._broken = True
-                logger.error("aurea-celery: %s. Nothing is recorded until that is fixed", str(error).rstrip("."))  # noqa: TRY400 - one sentence, no traceback
+        if self._delivery is None and not self._broken:
+            with _making:
+                self._make_delivery()
         return self._delivery
+
+    def _make_delivery(self) -> None:
+        if self._delivery is None and self._app is not None and not self._broken:
+            self._delivery = self._load_delivery(self._app)
+            self._broken = self._delivery is None
+
+    def _load_delivery(self, app: Celery) -> Delivery | None:
+        try:
+            settings = Settings.load(self._arguments, os.environ, app.conf)
+        except AureaError as error:
+            logger.error("aurea-celery: %s. Nothing is recorded until that is fixed", str(error).rstrip("."))  # noqa: TRY400 - one sentence, no traceback
+            return None
+        return Delivery(app, settings) if settings.enabled else None
 
 
 @guarded
@@ -128,7 +146,7 @@ def on_worker_process_init(**_: Any) -> None:
 
 @guarded
 def _on_stop(**_: Any) -> None:
-    """Called when a main process or a plain process ends."""
+    """Called when a process ends; in a pool child only events that the disk could not take are left to send."""
     for aurea in list(_installed):
         aurea.stop()
 
@@ -138,6 +156,7 @@ def _connect_roles() -> None:
         (signals.worker_init, on_worker_init),
         (signals.worker_ready, on_worker_ready),
         (signals.worker_process_init, on_worker_process_init),
+        (signals.worker_process_shutdown, _on_stop),
         (signals.worker_shutdown, _on_stop),
     ):
         signal.connect(handler, weak=False, dispatch_uid=f"aurea_celery.{handler.__name__}")

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from celery import signals
+from celery import Task, signals
 from celery.exceptions import Reject
 
 from aurea_celery._guard import log_once_a_minute
@@ -40,10 +40,20 @@ _arguments: weakref.WeakKeyDictionary[Celery, Mapping[str, Any]] = weakref.WeakK
 _stopping = mmap.mmap(-1, 1)
 
 
+class WriterTask(Task[Any, Any]):
+    """A task whose options are ours: the host's annotations and defaults are for its own tasks."""
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Called by Celery to apply the host's ``task_annotations``."""
+
+
 def register(app: Celery, arguments: Mapping[str, Any]) -> None:
     """Make an app know the writer's task. Nothing heavy is imported."""
     options: dict[str, Any] = {
         "name": WRITE_TASK,
+        "base": WriterTask,
+        "rate_limit": 0,
         "shared": False,
         "ignore_result": True,
         "acks_late": True,

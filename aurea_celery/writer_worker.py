@@ -76,7 +76,8 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
         raise ConfigurationError("the app has no aurea-celery plugin; add Aurea(app) to it")
     settings = settings_of(app)
     _warn_about_database(settings.database_url or require_database_url())
-    app.amqp.queues.add(metrics_queue(settings))
+    # Not added: that would give it the host's default arguments, and the publishers declare it without.
+    app.amqp.queues[settings.queue] = metrics_queue(settings)
     app.conf.accept_content = ["json"]
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, **_redelivery_options(settings)}
     worker = app.Worker(

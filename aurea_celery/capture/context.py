@@ -7,6 +7,8 @@ delivery when they happen, so that spend survives a kill in the middle.
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from decimal import Decimal
@@ -14,12 +16,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from aurea_celery._guard import guarded
+from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.clock import monotonic_us, new_event_id, now_us
 from aurea_celery.events import ModelCall, Status, TaskEvent, Usage, clean_text
 from aurea_celery.usage import read_response, read_usage
 
 CostFunction = Callable[[str, int], Any]
+NO_JOB = "none"
+MOST_COUNTED = 64
 
 
 class Sink(Protocol):
@@ -42,7 +46,7 @@ _job: ContextVar[str | None] = ContextVar("aurea_job", default=None)
 class Execution:
     """One attempt of a task or one monitored call, while it runs.
 
-    ``counted`` is the object whose usage was counted last: a caller that hands the same object on does not count it
+    ``counted`` are the objects whose usage was counted last: a caller that hands the same object on does not count it
     again.
     """
 
@@ -56,7 +60,7 @@ class Execution:
         self.model = model
         self.task = task
         self.cost_function: CostFunction | None = None
-        self.counted: Any = None
+        self.counted: deque[Any] = deque(maxlen=MOST_COUNTED)
         self.body_entered = False
         sink.begin(event)
         self._begun_us = monotonic_us()
@@ -74,6 +78,11 @@ class Execution:
             call = _with_own_cost(call, self.cost_function)
         self._calls.append(call)
         self._sink.add_call(self.event.event_id, call)
+
+    def describe(self, event: TaskEvent) -> None:
+        """Know more about the execution than when it began."""
+        self.event = event
+        self._sink.begin(event)
 
     def finish(self, status: Status, error_type: str | None = None) -> None:
         """Close the execution."""
@@ -119,7 +128,7 @@ def new_event(
     return TaskEvent(
         event_id=event_id or new_event_id(),
         parent_event_id=parent.event.event_id if parent else None,
-        job_id=clean_text(job_id) or "none",
+        job_id=clean_text(job_id) or NO_JOB,
         task_name=clean_text(task_name) or "unknown",
         status="lost",
         started_at_us=now,
@@ -137,7 +146,9 @@ def current_execution() -> Execution | None:
 def current_job() -> str | None:
     """The job of the surrounding ``job(...)`` block, else of the running execution."""
     execution = _execution.get()
-    return _job.get() or (execution.event.job_id if execution else None)
+    if execution is None or execution.event.job_id == NO_JOB:
+        return _job.get()
+    return _job.get() or execution.event.job_id
 
 
 @contextlib.contextmanager
@@ -204,6 +215,12 @@ def record_usage(
     """
     execution = _execution.get()
     if execution is None:
+        log_once_a_minute(
+            "no_execution",
+            logging.WARNING,
+            "aurea-celery: record_usage was called outside of a task or monitored function, so nothing is recorded; "
+            "a thread that a task starts is outside, unless it runs in contextvars.copy_context()",
+        )
         return
     reading = read_response(response)
     usage = reading.usage if reading else read_usage(response)
@@ -217,7 +234,7 @@ def record_usage(
             reasoning_output_tokens=reasoning_output_tokens,
         )
     said = reading.model if reading else None
-    execution.counted = response
+    execution.counted.append(response)
     execution.add_call(
         ModelCall(
             usage=usage,

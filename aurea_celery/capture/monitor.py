@@ -10,13 +10,23 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
-from celery.local import PromiseProxy
+from celery.local import PromiseProxy, Proxy
 
 from aurea_celery._guard import guarded, log_once_a_minute
-from aurea_celery.capture.context import CostFunction, Execution, current_execution, current_job, new_event, running
+from aurea_celery.capture.context import (
+    NO_JOB,
+    CostFunction,
+    Execution,
+    current_execution,
+    current_job,
+    new_event,
+    running,
+)
 from aurea_celery.capture.registry import default_sink, sink_of
 from aurea_celery.capture.results import count_result
 from aurea_celery.events import clean_text
+
+logger = logging.getLogger("aurea_celery")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,7 +57,7 @@ class _Monitor:
                 "call Aurea(app) with your Celery app first",
             )
             return None
-        event = new_event(self.job_id or current_job() or "none", self.task_name or self.function_name, parent=around)
+        event = new_event(self.job_id or current_job() or NO_JOB, self.task_name or self.function_name, parent=around)
         execution = Execution(sink, event, model=self.model)
         execution.cost_function = self.cost_function
         return execution
@@ -57,11 +67,14 @@ class _Monitor:
         execution.body_entered = True
         execution.model = self.model
         execution.cost_function = self.cost_function
-        execution.event = msgspec.structs.replace(
-            execution.event,
-            job_id=clean_text(self.job_id) if self.job_id else execution.event.job_id,
-            task_name=clean_text(self.task_name) if self.task_name else execution.event.task_name,
-        )
+        if self.job_id or self.task_name:
+            execution.describe(
+                msgspec.structs.replace(
+                    execution.event,
+                    job_id=clean_text(self.job_id) if self.job_id else execution.event.job_id,
+                    task_name=clean_text(self.task_name) if self.task_name else execution.event.task_name,
+                )
+            )
 
     @guarded
     def end(self, execution: Execution | None, result: Any = None, error: BaseException | None = None) -> None:
@@ -75,7 +88,9 @@ class _Monitor:
         execution.finish("success" if error is None else "failure", type(error).__name__ if error else None)
         around = current_execution()
         if around is not None:
-            around.counted = result if execution.has_calls else execution.counted
+            around.counted.extend(execution.counted)
+            if execution.has_calls:
+                around.counted.append(result)
 
 
 def monitor_task(
@@ -106,12 +121,23 @@ def monitor_task(
 
     def decorate(function: F) -> F:
         name = getattr(function, "__qualname__", None) or getattr(function, "name", None) or "unknown"
-        monitor = _Monitor(job_id, task_name, model_used, estimate_cost_fn, f"{name}")
+        model = None if model_used is None else clean_text(model_used)
+        monitor = _Monitor(job_id, task_name, model, estimate_cost_fn, f"{name}")
+        if type(function) is Proxy:
+            return _refuse_shared_task(function)
         if type(function) is PromiseProxy or hasattr(type(function), "apply_async"):
             return cast("F", _monitor_celery_task(monitor, function))
         return cast("F", _wrap(monitor, function))
 
     return decorate
+
+
+def _refuse_shared_task(task: F) -> F:
+    """A shared task is another object in each app: its body cannot be reached from outside. It stays as it is."""
+    logger.warning(
+        "aurea-celery: monitor_task stands above shared_task, where it has no effect; put it next to the function"
+    )
+    return task
 
 
 def _monitor_celery_task(monitor: _Monitor, task: Any) -> Any:
@@ -180,8 +206,8 @@ def _wrap_coroutine(monitor: _Monitor, function: Any) -> Any:
 def _wrap_generator(monitor: _Monitor, function: Any) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        execution = monitor.begin(call)
         generator = function(*args, **kwargs)
+        execution = monitor.begin(call)
         resume = functools.partial(next, generator)
         try:
             while True:
@@ -212,8 +238,8 @@ def _wrap_generator(monitor: _Monitor, function: Any) -> Any:
 def _wrap_async_generator(monitor: _Monitor, function: Any) -> Any:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        execution = monitor.begin(call)
         generator = function(*args, **kwargs)
+        execution = monitor.begin(call)
         resume = generator.__anext__
         try:
             while True:

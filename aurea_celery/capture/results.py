@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aurea_celery._guard import guarded
 from aurea_celery.capture.context import Execution
 from aurea_celery.events import ModelCall, Usage
 from aurea_celery.usage import Reading, read_response, read_usage
@@ -27,16 +28,17 @@ def read_result(result: Any) -> Reading | None:
     return reading
 
 
+@guarded
 def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
     """Count the usage in a result, unless it was recorded during the run or by the call that made the result.
 
     Of a task without ``monitor_task`` only a provider's response counts: a pair with a number in it may mean anything.
     """
-    if execution.has_calls or result is None or result is execution.counted:
+    if execution.has_calls or result is None or any(result is one for one in execution.counted):
         return
     reading = read_result(result) if monitored else read_response(result)
     if reading is not None:
-        execution.counted = result
+        execution.counted.append(result)
         execution.add_call(
             ModelCall(
                 usage=reading.usage,

@@ -107,7 +107,7 @@ def on_prerun(task: Any = None, **_: Any) -> None:
         worker=_text(request.hostname),
         queue=_text(delivery.get("routing_key")),
         broker_wait_us=_wait(getattr(request, PUBLISHED_HEADER, None), received_us),
-        prefetch_wait_us=_wait(received_us, started_us),
+        prefetch_wait_us=None if request.eta else _wait(received_us, started_us),
     )
     execution = Execution(sink, event, task=task)
     # State of a run lives on its request and dies with it; the task id is not unique among executions.

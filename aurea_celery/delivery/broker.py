@@ -68,6 +68,7 @@ class Broker:
                 headers=_task_headers(message_id, event_count),
                 correlation_id=message_id,
                 delivery_mode=2,
+                mandatory=True,  # RabbitMQ confirms what no queue takes, unless it is told to give it back
                 retry=False,
             )
         except BaseException:

@@ -88,6 +88,7 @@ class Delivery:
     def _restart_after_fork(self) -> None:
         """Begin anew in a forked child: the parent keeps its folder, thread and connection."""
         self._outbox.close(after_fork=True)
+        self._publisher.release_after_fork()
         self._start(parent=None)
 
 

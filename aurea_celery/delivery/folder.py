@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, OPEN, RecordedCall, close_lost, unpack
-from aurea_celery.events import Source, TaskEvent
+from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, OPEN, close_lost, unpack
+from aurea_celery.events import Source
 
 
 class Parcel(NamedTuple):
@@ -25,6 +25,18 @@ class Parcel(NamedTuple):
     events: list[bytes]
     segment: int
     offset: int
+
+
+class _WithId(msgspec.Struct):
+    event_id: str
+
+
+_id_decoder = msgspec.json.Decoder(_WithId)
+
+
+def _event_id(payload: bytes) -> str:
+    """Whose line it is; the rest of it is not looked at."""
+    return _id_decoder.decode(payload).event_id
 
 
 def is_owned(path: Path) -> bool:
@@ -101,16 +113,20 @@ class Folder:
                 if kind == HEAD:
                     source = source or msgspec.json.decode(payload, type=Source)
                 elif kind == OPEN:
-                    event_id = msgspec.json.decode(payload, type=TaskEvent).event_id
+                    # The last one says most; a segment that carries an execution on repeats its calls too.
+                    event_id = _event_id(payload)
                     opened[event_id], calls[event_id] = payload, []
                 elif kind == CALL:
-                    calls.get(msgspec.json.decode(payload, type=RecordedCall).event_id, []).append(payload)
+                    calls.get(_event_id(payload), []).append(payload)
                 elif kind == DONE:
-                    opened.pop(msgspec.json.decode(payload, type=TaskEvent).event_id, None)
+                    opened.pop(_event_id(payload), None)
         if not opened or source is None:
             return None
-        lost = [close_lost(payload, calls[event_id]) for event_id, payload in opened.items()]
-        source = msgspec.structs.replace(source, captured=source.captured + len(lost))
+        lost = [event for event_id, payload in opened.items() if (event := close_lost(payload, calls[event_id]))]
+        dropped = dict(source.dropped)
+        if len(lost) < len(opened):
+            dropped["unreadable"] = dropped.get("unreadable", 0) + len(opened) - len(lost)
+        source = msgspec.structs.replace(source, captured=source.captured + len(opened), dropped=dropped)
         return Parcel(source, lost, self._segment, self._offset)
 
     def remove(self) -> None:

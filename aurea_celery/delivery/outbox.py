@@ -32,6 +32,7 @@ from aurea_celery.events import ModelCall, Source, TaskEvent, clean_text, encode
 
 SEGMENT_BYTES = 256 * 1024
 RETRY_SECONDS = 1.0
+LOCK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -47,10 +48,9 @@ class Outbox:
     """One process's folder of events on their way. Thread-safe; not to be used across a fork."""
 
     def __init__(self, root: Path, *, batch_events: int, max_bytes: int, parent: str | None = None) -> None:
-        own = f"{os.getpid()}-{os.urandom(4).hex()}"
         self.root = root
-        self.name = f"{parent}.{own}" if parent else own
-        self.path = root / self.name
+        self._parent = parent
+        self._take_name()
         self.overflow = Overflow()
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._batch_events = batch_events
@@ -80,58 +80,91 @@ class Outbox:
             return self._ready()
 
     def begin(self, event: TaskEvent) -> None:
-        """Note that an execution has begun; ``event`` is what it will be if the process dies now."""
+        """Note that an execution has begun; ``event`` is what it will be if the process dies now.
+
+        Called again for the same execution, the later event takes the place of the earlier.
+        """
         execution = _OpenExecution([pack(OPEN, encode(event))])
-        with self._lock:
+        if not self._enter():
+            return
+        try:
             if self._append(execution.lines[0]):
                 execution.segment = self._segment
                 execution.offset = self._segment_size - len(execution.lines[0])
             self._open[event.event_id] = execution
+        finally:
+            self._lock.release()
 
     def add_call(self, event_id: str, call: ModelCall) -> None:
         """Note a model call of an open execution."""
         line = pack(CALL, encode(RecordedCall(event_id=event_id, at_us=now_us(), call=call)))
-        with self._lock:
+        if not self._enter():
+            return  # the final event has it too
+        try:
             if event_id in self._open:
                 self._append(line)
                 self._open[event_id].lines.append(line)
+        finally:
+            self._lock.release()
 
     def finish(self, event: TaskEvent) -> None:
         """Take the final event of an execution."""
         payload = encode(event)
-        with self._lock:
-            execution = self._open.pop(event.event_id, None)
-            written = self._append(pack(DONE, payload))
-            self._captured += 1  # not before: a segment that begins with this line must not have counted it
-            if written:
-                self._segment_events += 1
-                self._rotate_if_due()
-                return
-            if execution is not None:
-                self._void(execution)
-            if self._full:
-                self._dropped["outbox_full"] += 1
-            elif not self.overflow.put(payload):
-                self._dropped["memory_full"] += 1
+        if not self._enter():
+            self._captured += 1
+            self._dropped["interrupted_itself"] += 1
+            return
+        try:
+            self._finish(event.event_id, payload)
+        finally:
+            self._lock.release()
+
+    def _enter(self) -> bool:
+        """Take the lock; False if that takes long, as when a signal's handler or the collector interrupts ourselves."""
+        return self._lock.acquire(timeout=LOCK_SECONDS)
+
+    def _finish(self, event_id: str, payload: bytes) -> None:
+        written = self._append(pack(DONE, payload))
+        # Not before: an interruption must leave the execution open, and a new segment must not have counted it.
+        execution = self._open.pop(event_id, None)
+        self._captured += 1
+        if written:
+            self._segment_events += 1
+            self._rotate_if_due()
+            return
+        if execution is not None:
+            self._void(execution)
+        if self._full:
+            self._dropped["outbox_full"] += 1
+        elif not self.overflow.put(payload):
+            self._dropped["memory_full"] += 1
 
     def close(self, *, after_fork: bool = False) -> None:
         """Let go of the files; what is in the folder stays for whoever ships it.
 
         After a fork the child only closes its copies of the descriptors: the lock stays with the parent.
         """
-        if not after_fork and self._dropped and self._lock_fd >= 0:
-            self._close_segment()
-            with contextlib.suppress(OSError):
-                self._start_segment()  # it begins with the counters
+        if after_fork:
+            self._close_files()
+            return
+        with self._lock:
+            if self._dropped and self._lock_fd >= 0:
+                self._close_segment()
+                with contextlib.suppress(OSError):
+                    self._start_segment()  # it begins with the counters
+            self._close_files()
+
+    def _close_files(self) -> None:
         self._close_segment()
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        descriptor, self._lock_fd = self._lock_fd, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _close_segment(self) -> None:
-        if self._segment_fd >= 0:
-            os.close(self._segment_fd)
-            self._segment_fd = -1
+        # Forgotten first: an interruption in between must not leave a number that may become a file of the host's.
+        descriptor, self._segment_fd = self._segment_fd, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _append(self, line: bytes) -> bool:
         """Write a line whole or not at all; whether it is on disk."""
@@ -198,12 +231,23 @@ class Outbox:
         if self._lock_fd >= 0:
             return
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.path.exists():  # this process closed its outbox before, and left something in it
+            self._take_name()
         hidden = self.root / f".{self.name}"
         hidden.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(hidden / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        hidden.rename(self.path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hidden.rename(self.path)
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._lock_fd = descriptor
+
+    def _take_name(self) -> None:
+        own = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self.name = f"{self._parent}.{own}" if self._parent else own
+        self.path = self.root / self.name
 
     def _rotate_if_due(self) -> None:
         """Leave a segment that holds a batch; the next line begins a new one."""

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from aurea_celery._guard import fault_counts, log_once_a_minute, report_fault
 from aurea_celery.delivery.folder import Folder, Parcel, is_owned
 from aurea_celery.delivery.outbox import Outbox
@@ -22,6 +24,9 @@ from aurea_celery.settings import Settings
 
 QUEUE_CHECK_SECONDS = 10.0
 MAX_BACK_OFF_SECONDS = 30.0
+LEFT_ALONE_SECONDS = 60.0
+MOST_ADOPTED = 16
+"""Folders of dead processes that are taken over at a time: each costs the host a file descriptor meanwhile."""
 
 
 class Sender(Protocol):
@@ -45,6 +50,7 @@ class Publisher:
         self._sender = sender
         self._settings = settings
         self._folders: dict[str, Folder] = {}
+        self._left_alone: dict[str, float] = {}
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._wake = threading.Event()
@@ -120,7 +126,7 @@ class Publisher:
         room = self._settings.batch_events
         parcels: list[tuple[Folder, Parcel]] = []
         for folder in folders:
-            parcel = folder.read(room) if room else None
+            parcel = self._read(folder, room) if room else None
             if parcel is not None:
                 parcels.append((folder, parcel))
                 room -= len(parcel.events)
@@ -136,42 +142,79 @@ class Publisher:
         self._outbox.overflow.commit()
         return True
 
+    def _read(self, folder: Folder, limit: int) -> Parcel | None:
+        """What a folder has next; one that cannot be read does not hold up the others."""
+        try:
+            return folder.read(limit)
+        except (OSError, msgspec.DecodeError) as error:
+            self._leave_alone(folder, error)
+            return None
+
     def _close_orphan(self, folder: Folder) -> None:
         """Everything finished is shipped: close what the dead process left open, and remove its folder."""
-        if folder.read(1) is not None:
+        if not folder.adopted or self._read(folder, 1) is not None or not folder.adopted:
             return
         lost = folder.read_lost()
         if lost is not None:
             self._sender.send(encode_batch([(lost.source, lost.events)]), len(lost.events))
-        folder.remove()
-        del self._folders[folder.path.name]
+        try:
+            folder.remove()
+        except OSError as error:
+            self._leave_alone(folder, error)
+        self._folders.pop(folder.path.name, None)
+
+    def _leave_alone(self, folder: Folder, error: Exception) -> None:
+        """For a while, let another process, or a person, see to a folder that this one cannot handle."""
+        self._left_alone[folder.path.name] = time.monotonic() + LEFT_ALONE_SECONDS
+        folder.release()
+        log_once_a_minute(
+            "folder",
+            logging.ERROR,
+            "aurea-celery: cannot handle the outbox folder %s (%s); it is left as it is. Check who owns it",
+            folder.path,
+            type(error).__name__,
+        )
+
+    def release_after_fork(self) -> None:
+        """Close this process's copies of the parent's locks; the parent keeps them."""
+        for folder in self._folders.values():
+            folder.release()
 
     def _due_folders(self) -> Iterator[Folder]:
-        """The folders this process ships: its own, its pool children's, and those whose owner is dead."""
+        """The folders this process ships: its own, its pool children's, and some of those whose owner is dead."""
+        adopted = sum(folder.adopted for folder in self._folders.values())
         for path in self._visible_folders():
             folder = self._folders.get(path.name) or Folder(path)
             mine = path.name == self._outbox.name or path.name.startswith(f"{self._outbox.name}.")
-            if folder.adopted or (path.name != self._outbox.name and self._adopt(folder)) or mine:
+            if not folder.adopted and path.name != self._outbox.name and adopted < MOST_ADOPTED:
+                adopted += self._adopt(folder)
+            if folder.adopted or mine:
                 self._folders[path.name] = folder
                 yield folder
 
     def _adopt(self, folder: Folder) -> bool:
         """Take over a dead process's folder, unless a living main process will."""
-        parent, child = folder.path.name.partition(".")[::2]
-        if child and parent != self._outbox.name and is_owned(folder.path.with_name(parent)):
+        try:
+            return self._may_adopt(folder) and folder.adopt()
+        except OSError as error:
+            self._leave_alone(folder, error)
             return False
-        return folder.adopt()
+
+    def _may_adopt(self, folder: Folder) -> bool:
+        parent, child = folder.path.name.partition(".")[::2]
+        return not child or parent == self._outbox.name or not is_owned(folder.path.with_name(parent))
 
     def _visible_folders(self) -> list[Path]:
         """All folders but those still being made; forgets the ones that are gone."""
         try:
-            paths = [path for path in self._outbox.root.iterdir() if not path.name.startswith(".")]
+            paths = [path for path in self._outbox.root.iterdir() if path.name[0] != "."]
         except OSError:  # not made yet, or it cannot be: then events are in memory
             return []
         gone = self._folders.keys() - {path.name for path in paths}
         for name in gone:
             self._folders.pop(name).release()
-        return paths
+        now = time.monotonic()
+        return [path for path in paths if self._left_alone.get(path.name, now) <= now]
 
     def _writer_is_behind(self) -> bool:
         """Whether so many messages wait that events better stay in the outbox; asked every few seconds."""
@@ -194,10 +237,12 @@ class Publisher:
         """Close the connection, and remove the own folder if nothing is left in it."""
         try:
             self._sender.close()
-            own = self._folders.get(self._outbox.name)
-            done = own is not None and own.read(1) is None and not self._outbox.open_count
-            self._outbox.close()
-            if own is not None and done and own.adopt():
-                own.remove()
+            own = self._folders.pop(self._outbox.name, None)
+            self._outbox.close()  # from here on nothing is written to this folder
+            if own is not None and own.adopt():
+                if own.read(1) is None and own.read_lost() is None:
+                    own.remove()
+                else:
+                    own.release()
         except Exception as error:
             report_fault("aurea_celery.delivery.publisher", error)

@@ -60,13 +60,17 @@ def unpack(data: bytes) -> Iterator[Record]:
         yield Record(kind if intact else DAMAGED if kind == DONE else b"", payload, len(line) + 1)
 
 
-def close_lost(open_payload: bytes, calls: list[bytes]) -> bytes:
+def close_lost(open_payload: bytes, calls: list[bytes]) -> bytes | None:
     """Close an execution whose process died: its last sign of life is its end, what it had spent is counted.
 
-    The result depends on the lines alone, so that whoever closes it, and however often, makes the same event.
+    None if its lines make no event. The result depends on the lines alone, so that whoever closes it, and however
+    often, makes the same event.
     """
-    event = msgspec.json.decode(open_payload, type=TaskEvent)
-    recorded = [msgspec.json.decode(call, type=RecordedCall) for call in calls]
+    try:
+        event = msgspec.json.decode(open_payload, type=TaskEvent)
+        recorded = [msgspec.json.decode(call, type=RecordedCall) for call in calls]
+    except msgspec.DecodeError:
+        return None
     ended_at_us = max([event.started_at_us, *(one.at_us for one in recorded)])
     return encode(
         msgspec.structs.replace(

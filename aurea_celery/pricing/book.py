@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -26,6 +27,8 @@ DOCUMENT_USD_PER_1000 = {
 """USD per 1,000 tokens, input and output alike: the product's published default prices."""
 
 DOCUMENT_VERSION = "document-1"
+RELEASE_DATE = re.compile(r"-(\d{4}|\d{8}|\d{4}-\d{2}-\d{2})$")
+"""As in ``gpt-4-0613``, ``claude-3-opus-20240229`` and ``gpt-4-turbo-2024-04-09``."""
 
 
 Source = Callable[[ModelCall, datetime], Cost | None]
@@ -47,8 +50,8 @@ def no_usage(call: ModelCall, _at: datetime) -> Cost | None:
 
 
 def document_price(call: ModelCall, _at: datetime) -> Cost | None:
-    """The document's blended price, by exact model name."""
-    price_usd = DOCUMENT_USD_PER_1000.get((call.model or "").lower())
+    """The document's blended price, by the model's name; a provider's answer adds the date of its release."""
+    price_usd = DOCUMENT_USD_PER_1000.get(RELEASE_DATE.sub("", (call.model or "").lower()))
     if price_usd is None:
         return None
     return Cost("priced", call.usage.token_count * price_usd / 1000, "document", DOCUMENT_VERSION)

@@ -19,9 +19,9 @@ SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 60
 
-# SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule. All
-# other errors are about the database and not about what is written to it.
-DATA_CLASSES = ("22", "23")
+# SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule or a
+# limit. All other errors are about the database and not about what is written to it.
+DATA_CLASSES = ("22", "23", "54")
 UNDEFINED_TABLE = "42P01"
 
 

@@ -23,6 +23,7 @@ from aurea_celery.storage.schema import metrics_rejected, metrics_sources
 
 logger = logging.getLogger("aurea_celery")
 
+LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
 
 NAMES = ", ".join(COLUMNS)
@@ -156,8 +157,18 @@ class Writer:
         if now - self._checked_at_us > PARTITION_CHECK_US:
             with self._engine.begin() as connection:
                 check_schema(connection)
-                partitions.ensure(connection, from_us(now))
+            self._make_partitions(now)
             self._checked_at_us = now
+
+    def _make_partitions(self, now: int) -> None:
+        """Make partitions weeks ahead; while somebody reads the table for long, that can wait for an hour."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
+                partitions.ensure(connection, from_us(now))
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
+                raise
 
 
 def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:

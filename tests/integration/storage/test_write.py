@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -183,6 +184,31 @@ def test_a_fault_of_the_price_list_costs_no_event(database_url: str) -> None:
     assert query(database_url, "SELECT reason, payload FROM metrics_rejected") == [
         ("internal fault: ZeroDivisionError", batch)
     ]
+
+
+def test_names_too_large_for_an_index_are_kept_aside(database_url: str) -> None:
+    rng = random.Random(1)
+    job_id, task_name, model = ("".join(chr(rng.randrange(0x10000, 0x10FFFF)) for _ in range(255)) for _ in range(3))
+    large = make_event(job_id=job_id, task_name=task_name, calls=(ModelCall(usage=Usage(total_tokens=1), model=model),))
+    with writing(database_url) as writer:
+        writer.write(message(make_source(captured=2), [large, make_event()]))
+
+    assert query(database_url, "SELECT sum(executions) FROM metrics") == [(1,)]
+    assert query(database_url, "SELECT count(*) FROM metrics_rejected") == [(1,)]
+    check_rollups(database_url)
+
+
+def test_a_long_reader_does_not_hold_up_the_writer(database_url: str) -> None:
+    with connected(database_url) as reader:
+        dropped = reader.execute(sa.text("SELECT tablename FROM pg_tables WHERE tablename LIKE 'metrics_p%'")).scalars()
+        for name in list(dropped)[:1]:
+            reader.execute(sa.text(f"DROP TABLE {name}"))  # a partition is due
+    with connected(database_url) as reader:
+        reader.execute(sa.text("SELECT count(*) FROM metrics"))
+        with writing(database_url) as writer:
+            writer.write(message(make_source(captured=1), [make_event()]))
+
+    assert query(database_url, "SELECT sum(executions) FROM metrics") == [(1,)]
 
 
 def test_writers_side_by_side_neither_wait_in_a_circle_nor_count_twice(database_url: str) -> None:

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import shared_task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurea_celery import Usage, job, monitor_task, record_usage
+from aurea_celery.capture.context import current_job
 from tests.support.sinks import RecordingSink
 
 ANYTHING = st.recursive(
@@ -231,6 +233,57 @@ def test_nested_functions_count_once(sink: RecordingSink) -> None:
     assert sink.tokens == 10
     inner_event, outer_event = sink.finished
     assert inner_event.parent_event_id == outer_event.event_id
+
+
+def test_of_several_results_each_counts_once(sink: RecordingSink) -> None:
+    @monitor_task("job", "ask", "gpt-4")
+    def ask(tokens: int) -> dict[str, Any]:
+        return {"model": "gpt-4", "usage": {"total_tokens": tokens}}
+
+    @monitor_task("job", "best", "gpt-4")
+    def best() -> dict[str, Any]:
+        first, _ = ask(10), ask(20)
+        return first
+
+    best()
+
+    assert sink.tokens == 30
+
+
+def test_wrong_arguments_leave_nothing_open(sink: RecordingSink) -> None:
+    @monitor_task("job", "stream", "gpt-4")
+    def stream(count: int) -> Iterator[int]:
+        yield from range(count)
+
+    generator: Any = stream
+    with pytest.raises(TypeError):
+        next(generator("a", "b"))
+    assert len(sink.begun) == len(sink.finished)
+
+
+def test_a_result_that_cannot_be_true_leaves_nothing_open(sink: RecordingSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUREA_RAISE_ERRORS")
+    usage = {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 300}}
+
+    assert monitor_task("job", "task", "gpt-4")(lambda: {"usage": usage})() == {"usage": usage}
+
+    assert [event.status for event in sink.finished] == ["success"]
+
+
+def test_the_placeholder_is_not_a_job_to_hand_on(sink: RecordingSink) -> None:
+    seen: list[str | None] = []
+    monitor_task(None, "task", "gpt-4")(lambda: seen.append(current_job()))()
+
+    assert (sink.last.job_id, seen) == ("none", [None])
+
+
+def test_above_a_shared_task_the_task_stays_a_task(caplog: pytest.LogCaptureFixture) -> None:
+    @shared_task(name="shared.by.test")
+    def work() -> None:
+        """Nothing."""
+
+    assert monitor_task("job", "task", "gpt-4")(work) is work
+    assert "put it next to the function" in caplog.text
 
 
 def test_the_cost_function_wins(sink: RecordingSink) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aurea_celery.delivery.folder import Folder, is_owned
 from aurea_celery.delivery.outbox import Outbox
-from aurea_celery.delivery.publisher import Publisher
+from aurea_celery.delivery.publisher import MOST_ADOPTED, Publisher
 from aurea_celery.delivery.records import DONE, pack, unpack
 from aurea_celery.events import encode
 from aurea_celery.settings import Settings
@@ -215,6 +215,109 @@ def test_events_are_sent_in_batches_of_the_setting(tmp_path: Path) -> None:
     Publisher(outbox, Counting(), Settings(batch_events=10)).ship()
 
     assert sizes == [10, 10, 5]
+
+
+def test_a_folder_that_cannot_be_handled_holds_up_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("1-bad", "9-bad"):
+        (tmp_path / name / "lock").mkdir(parents=True)
+    outbox = make_outbox(tmp_path)
+    outbox.finish(make_event())
+    dead = make_outbox(tmp_path)
+    dead.finish(make_event())
+    dead.close()
+    sender = MemorySender()
+
+    Publisher(outbox, sender, Settings()).ship()
+
+    assert len(sender.events) == 2
+    assert "cannot handle the outbox folder" in caplog.text
+
+
+def test_many_dead_folders_cost_few_descriptors(tmp_path: Path) -> None:
+    for _ in range(3 * MOST_ADOPTED):
+        dead = make_outbox(tmp_path)
+        dead.finish(make_event())
+        dead.close()
+    outbox, sender = make_outbox(tmp_path), MemorySender()
+    publisher = Publisher(outbox, sender, Settings())
+    sender.fail_before = True
+    before = open_descriptors()
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            publisher.ship()
+    assert open_descriptors() <= before + MOST_ADOPTED
+
+    sender.fail_before = False
+    for _ in range(3):
+        publisher.ship()
+    assert len(sender.events) == 3 * MOST_ADOPTED
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_folder_that_cannot_be_shown_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aurea_celery.delivery.outbox.RETRY_SECONDS", 0.0)
+    outbox, before = make_outbox(tmp_path), open_descriptors()
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", fail_to_rename)
+        for _ in range(10):
+            outbox.finish(make_event())
+    assert open_descriptors() == before
+
+    outbox.finish(make_event())
+    sender = MemorySender()
+    Publisher(outbox, sender, Settings()).ship()
+    assert len(sender.events) == 11
+
+
+def fail_to_rename(_path: Path, _target: Path) -> Path:
+    raise OSError(28, "No space left on device")
+
+
+def test_an_outbox_that_was_closed_takes_a_new_folder(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+    outbox.finish(make_event())
+    outbox.close()
+    outbox.finish(make_event())
+
+    assert len(list(tmp_path.glob("[!.]*"))) == 2
+    sender = MemorySender()
+    Publisher(outbox, sender, Settings()).ship()
+    assert len(sender.events) == 2
+
+
+def test_interrupting_itself_ends_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal's handler or the garbage collector does, in the middle of a write."""
+    monkeypatch.setattr("aurea_celery.delivery.outbox.LOCK_SECONDS", 0.01)
+    outbox = make_outbox(tmp_path)
+    write = outbox._write
+
+    def interrupted(line: bytes) -> None:
+        if not outbox.source.captured:
+            outbox.finish(make_event())
+        write(line)
+
+    monkeypatch.setattr(outbox, "_write", interrupted)
+    outbox.finish(make_event())
+
+    assert outbox.source.captured == 2
+    assert outbox.source.dropped == {"interrupted_itself": 1}
+
+
+def test_an_execution_whose_lines_make_no_event_is_counted_and_gone(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+    outbox.begin(make_event(task_name="x" * 300))
+    outbox.begin(make_event())
+    outbox.close()
+    sender = MemorySender()
+    publish(tmp_path, sender)
+
+    assert len(sender.events) == 1
+    (source,) = sender.sources.values()
+    assert (source.captured, source.dropped) == (2, {"unreadable": 1})
 
 
 def test_a_folder_that_is_gone_reads_as_empty(tmp_path: Path) -> None:

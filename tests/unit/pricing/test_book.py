@@ -34,6 +34,16 @@ def test_the_published_prices(model: str) -> None:
     assert (cost.status, cost.usd, cost.source) == ("priced", Decimal(PUBLISHED[model]), "document")
 
 
+@pytest.mark.parametrize("model", ["gpt-4-0613", "GPT-4", "gpt-4-turbo-2024-04-09", "claude-3-opus-20240229"])
+def test_a_release_date_in_the_name_is_no_other_price(model: str) -> None:
+    assert price(ModelCall(usage=Usage(total_tokens=1), model=model), NOW).status == "priced"
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4-32k", "gpt-4-06", "gpt-4-061"])
+def test_another_model_is_not_taken_for_a_known_one(model: str) -> None:
+    assert price(ModelCall(usage=Usage(total_tokens=1), model=model), NOW).status == "unpriced"
+
+
 def test_an_own_cost_wins_and_may_be_zero() -> None:
     cost = price(ModelCall(usage=Usage(total_tokens=1_000), model="gpt-4", cost_usd=Decimal(0)), NOW)
 
