@@ -66,7 +66,8 @@ def containers(
 ) -> Iterator[Containers]:
     """Worker, writer, broker and database as containers."""
     assert celery_setup.ready()
-    broker_url = celery_broker.config()["host_url"]
+    host, port = celery_broker.container.get_addr("6379/tcp")
+    broker_url = f"redis://{host}:{port}/0"
     with ContainerInstallation(tmp_path, broker_url, postgres.host_url, celery_setup.worker) as installation:
         yield Containers(installation, celery_setup)
         for node in celery_setup.worker_cluster:
@@ -108,7 +109,8 @@ class PostgresContainer(CeleryTestContainer):  # type: ignore[misc]  # the base 
     @property
     def host_url(self) -> str:
         """Its address for the test."""
-        return f"postgresql://aurea:aurea@127.0.0.1:{self._wait_port('5432/tcp')}/aurea"
+        host, port = self.get_addr("5432/tcp")
+        return f"postgresql://aurea:aurea@{host}:{port}/aurea"
 
 
 postgres_container = container(
