@@ -31,6 +31,8 @@ def test_sigkill_of_child_worker_and_writer(installation: Installation) -> None:
     worker = installation.worker("-c", "2")
     wait_for_empty(installation, "celery", "unacked_index")
     worker.stop()
+    # A message on its way to the writer is neither in the queue nor among those handed out for a moment.
+    installation.wait_for_executions(len(installation.truth_of("begun")))
     wait_for_empty(installation, "aurea_metrics", "aurea_metrics.unacked_index")
 
     begun = {task_id for task_id, _ in installation.truth_of("begun")}
