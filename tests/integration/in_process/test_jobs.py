@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain, chord, group
+from celery import Celery, chain, chord, group
+from celery.contrib.testing.worker import start_worker
 
 from aurea_celery import job
 from tests.integration.in_process.tasks import Tasks
@@ -63,10 +65,15 @@ def test_a_canvas_is_one_job(name: str, worked: Tasks, rows: Rows) -> None:
     assert list(jobs.values()) == [count] * 3, found
 
 
-@pytest.mark.celery(result_backend="cache+memory://", result_chord_retry_interval=0.1)
-def test_a_chord_is_one_job_with_a_backend_that_polls(worked: Tasks, rows: Rows) -> None:
+@pytest.mark.usefixtures("aurea")
+def test_a_chord_is_one_job_with_a_backend_that_polls(
+    celery_app: Celery, tasks: Tasks, rows: Rows, celery_worker_parameters: dict[str, Any], tmp_path: Path
+) -> None:
     """Where the result backend cannot count, a task of Celery's own waits for the header and sends the body."""
-    test_a_canvas_is_one_job("chord", worked, rows)
+    (tmp_path / "results").mkdir()
+    celery_app.conf.update(result_backend=f"file://{tmp_path / 'results'}", result_chord_retry_interval=0.1)
+    with start_worker(celery_app, **celery_worker_parameters):
+        test_a_canvas_is_one_job("chord", tasks, rows)
 
 
 def test_a_block_inside_a_task_wins(worked: Tasks, rows: Rows) -> None:
