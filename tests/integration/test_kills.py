@@ -15,7 +15,7 @@ TASKS = 2_000
 
 def test_sigkill_of_child_worker_and_writer(installation: Installation) -> None:
     writer = installation.writer()
-    worker = installation.worker("-c", "2")
+    worker = installation.worker("-c", "2", VISIBILITY_SECONDS="3")
     installation.send_many("spend", [(number, 1, 0.002) for number in range(TASKS)])
 
     wait_for_begun(installation, 300)
@@ -28,7 +28,7 @@ def test_sigkill_of_child_worker_and_writer(installation: Installation) -> None:
     worker.kill()
     wait_until(lambda: not is_running(worker.pid), "the worker's end")
     installation.writer()
-    worker = installation.worker("-c", "2")
+    worker = installation.worker("-c", "2", VISIBILITY_SECONDS="3")
     wait_for_empty(installation, "celery", "unacked_index")
     worker.stop()
     # A message on its way to the writer is neither in the queue nor among those handed out for a moment.
