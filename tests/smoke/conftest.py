@@ -30,7 +30,14 @@ from pytest_docker_tools import build, container, fxtr  # type: ignore[import-un
 from aurea_celery.embedded import EmbeddedValkey
 from aurea_celery.errors import DatabaseUnavailable
 from aurea_celery.models import upgrade_database
-from tests.smoke.deployments import WORKER_OPTIONS, ContainerInstallation, Containers, Deployment, LocalProcesses
+from tests.smoke.deployments import (
+    WORKER_ENVIRON,
+    WORKER_OPTIONS,
+    ContainerInstallation,
+    Containers,
+    Deployment,
+    LocalProcesses,
+)
 from tests.support.installation import ROOT, Installation
 from tests.support.servers import free_port, wait_until
 
@@ -178,6 +185,7 @@ def default_worker_env(celery_broker_cluster: CeleryBrokerCluster, postgres: Pos
         "DATABASE_URL": postgres.url,
         "AUREA_FLUSH_INTERVAL_SECONDS": "0.1",
         "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": "3",
+        **WORKER_ENVIRON,
     }
 
 

@@ -11,6 +11,7 @@ from aurea_celery.embedded import EmbeddedValkey
 from tests.support.installation import Installation
 
 WORKER_OPTIONS = ("-l", "INFO", "-c", "2")
+WORKER_ENVIRON = {"VISIBILITY_SECONDS": "3"}  # so that a killed worker's tasks are handed out again soon
 
 
 class Deployment(Protocol):
@@ -34,7 +35,7 @@ class LocalProcesses:
     def __init__(self, installation: Installation, broker: EmbeddedValkey) -> None:
         self.installation, self._broker = installation, broker
         installation.writer()
-        self._worker = installation.worker(*WORKER_OPTIONS)
+        self._worker = installation.worker(*WORKER_OPTIONS, **WORKER_ENVIRON)
 
     def kill_worker(self) -> None:
         """SIGKILL the worker; its children go with it."""
@@ -42,7 +43,7 @@ class LocalProcesses:
 
     def start_worker(self) -> None:
         """Start a worker with the same outbox."""
-        self._worker = self.installation.worker(*WORKER_OPTIONS)
+        self._worker = self.installation.worker(*WORKER_OPTIONS, **WORKER_ENVIRON)
 
     def restart_broker(self) -> None:
         """Stop Valkey and start it again."""
