@@ -1,6 +1,6 @@
 """aurea-celery: what every Celery job costs, in your own Postgres.
 
->>> from aurea_celery import Aurea, job, monitor_task, record_usage
+>>> from aurea_celery import Aurea, job, monitor_task, record_stream, record_usage
 
 The names are loaded on first use, so that ``import aurea_celery`` costs next to nothing.
 """
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from aurea_celery._version import __version__
 
 if TYPE_CHECKING:
-    from aurea_celery.capture.context import job, record_usage
+    from aurea_celery.capture.context import job
     from aurea_celery.capture.monitor import monitor_task
+    from aurea_celery.capture.recording import record_usage
+    from aurea_celery.capture.streams import record_stream
     from aurea_celery.errors import AureaError
     from aurea_celery.events import Usage
     from aurea_celery.plugin import Aurea
 
-__all__ = ["Aurea", "AureaError", "Usage", "__version__", "job", "monitor_task", "record_usage"]
+__all__ = ["Aurea", "AureaError", "Usage", "__version__", "job", "monitor_task", "record_stream", "record_usage"]
 
 _HOMES = {
     "Aurea": "aurea_celery.plugin",
@@ -27,7 +29,8 @@ _HOMES = {
     "Usage": "aurea_celery.events",
     "job": "aurea_celery.capture.context",
     "monitor_task": "aurea_celery.capture.monitor",
-    "record_usage": "aurea_celery.capture.context",
+    "record_stream": "aurea_celery.capture.streams",
+    "record_usage": "aurea_celery.capture.recording",
 }
 
 

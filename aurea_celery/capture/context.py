@@ -7,7 +7,6 @@ delivery when they happen, so that spend survives a kill in the middle.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,10 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.clock import monotonic_us, new_event_id, now_us
 from aurea_celery.events import ModelCall, Status, TaskEvent, Usage, clean_text
-from aurea_celery.usage import read_response, read_usage
 
 CostFunction = Callable[[str, int], Any]
 NO_JOB = "none"
@@ -46,11 +43,23 @@ _job: ContextVar[str | None] = ContextVar("aurea_job", default=None)
 class Execution:
     """One attempt of a task or one monitored call, while it runs.
 
-    ``counted`` are the objects whose usage was counted last: a caller that hands the same object on does not count it
-    again.
+    ``counted`` is whose usage was counted last, results and calls: whoever is told of the same once more does not count
+    it again. ``open_streams`` are those whose call is recorded when they end, at the latest with the execution.
     """
 
-    __slots__ = ("_begun_us", "_calls", "_sink", "body_entered", "cost_function", "counted", "event", "model", "task")
+    __slots__ = (
+        "_begun_us",
+        "_calls",
+        "_sink",
+        "body_entered",
+        "cost_function",
+        "counted",
+        "event",
+        "has_ended",
+        "model",
+        "open_streams",
+        "task",
+    )
 
     def __init__(self, sink: Sink, event: TaskEvent, *, model: str | None = None, task: Any = None) -> None:
         self._sink = sink
@@ -62,6 +71,8 @@ class Execution:
         self.cost_function: CostFunction | None = None
         self.counted: deque[Any] = deque(maxlen=MOST_COUNTED)
         self.body_entered = False
+        self.has_ended = False
+        self.open_streams: set[Callable[[], object]] | None = None
         sink.begin(event)
         self._begun_us = monotonic_us()
 
@@ -70,14 +81,24 @@ class Execution:
         """Whether any model call was recorded."""
         return bool(self._calls)
 
-    def add_call(self, call: ModelCall) -> None:
-        """Record a model call now."""
+    def add_call(self, call: ModelCall) -> ModelCall:
+        """Record a model call now; what comes back is the call as it was recorded."""
+        call = self._completed(call)
+        self._calls.append(call)
+        self._sink.add_call(self.event.event_id, call)
+        return call
+
+    def correct_call(self, recorded: ModelCall, better: ModelCall) -> None:
+        """Put what is known better now in the place of a recorded call, if that is one of this execution's."""
+        if recorded in self._calls:
+            self._calls[self._calls.index(recorded)] = self._completed(better)
+
+    def _completed(self, call: ModelCall) -> ModelCall:
         if call.model is None and self.model is not None:
             call = msgspec.structs.replace(call, model=self.model)
         if self.cost_function is not None and call.cost_usd is None:
             call = _with_own_cost(call, self.cost_function)
-        self._calls.append(call)
-        self._sink.add_call(self.event.event_id, call)
+        return call
 
     def describe(self, event: TaskEvent) -> None:
         """Know more about the execution than when it began."""
@@ -86,6 +107,9 @@ class Execution:
 
     def finish(self, status: Status, error_type: str | None = None) -> None:
         """Close the execution."""
+        for end_stream in tuple(self.open_streams or ()):
+            end_stream()
+        self.has_ended = True
         if not self._calls and self.model is not None:
             self._calls.append(ModelCall(usage=Usage(), model=self.model))
         latency_us = max(0, monotonic_us() - self._begun_us)
@@ -107,13 +131,13 @@ def _with_own_cost(call: ModelCall, cost_function: CostFunction) -> ModelCall:
         return call
     try:
         answer = cost_function(call.model or "unknown", usage.token_count)
-        return msgspec.structs.replace(call, cost_usd=_to_money(answer))
+        return msgspec.structs.replace(call, cost_usd=to_money(answer))
     except Exception as error:
         problem = f"the cost function failed or gave no finite number >= 0 ({type(error).__name__})"
         return msgspec.structs.replace(call, cost_usd=None, cost_problem=problem)
 
 
-def _to_money(answer: Any) -> Decimal:
+def to_money(answer: Any) -> Decimal:
     """Turn a number into money; a float's shortest text is what its author meant: 0.1, not 0.1000000000000000055."""
     if isinstance(answer, bool):
         raise TypeError("a cost is a number")
@@ -181,67 +205,3 @@ def job(job_id: str) -> Iterator[None]:
         yield
     finally:
         _job.reset(token)
-
-
-@guarded
-def record_usage(
-    response: Any = None,
-    *,
-    model: str | None = None,
-    provider: str | None = None,
-    input_tokens: int | None = None,
-    output_tokens: int | None = None,
-    total_tokens: int | None = None,
-    cache_read_input_tokens: int | None = None,
-    cache_write_input_tokens: int | None = None,
-    reasoning_output_tokens: int | None = None,
-    cost_usd: Decimal | float | str | None = None,
-) -> None:
-    """Record one model call of the running task or monitored function, as it happens.
-
-    Args:
-        response: A provider's response, or its usage object; or leave it out and give counts.
-        model: The model's name; wins over what the response says.
-        provider: The provider's name, such as ``openai``.
-        input_tokens: All input tokens, cached ones included.
-        output_tokens: All output tokens, reasoning included.
-        total_tokens: The total, when input and output are not known apart.
-        cache_read_input_tokens: Of the input, those read from a cache.
-        cache_write_input_tokens: Of the input, those written to a cache.
-        reasoning_output_tokens: Of the output, those spent on reasoning.
-        cost_usd: What the call cost in USD, if you know it better than any price list.
-
-    Outside of an execution, and with counts that cannot be true, nothing is recorded; nothing is ever raised.
-    """
-    execution = _execution.get()
-    if execution is None:
-        log_once_a_minute(
-            "no_execution",
-            logging.WARNING,
-            "aurea-celery: record_usage was called outside of a task or monitored function, so nothing is recorded; "
-            "a thread that a task starts is outside, unless it runs in contextvars.copy_context()",
-        )
-        return
-    reading = read_response(response)
-    usage = reading.usage if reading else read_usage(response)
-    if usage is None:
-        usage = Usage(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            total_tokens=total_tokens,
-            cache_read_input_tokens=cache_read_input_tokens,
-            cache_write_input_tokens=cache_write_input_tokens,
-            reasoning_output_tokens=reasoning_output_tokens,
-        )
-    said = reading.model if reading else None
-    execution.counted.append(response)
-    execution.add_call(
-        ModelCall(
-            usage=usage,
-            provider=clean_text(provider) if provider else None,
-            model=clean_text(model) if model else said or execution.model,
-            response_model=said,
-            service_tier=reading.service_tier if reading else None,
-            cost_usd=None if cost_usd is None else _to_money(cost_usd),
-        )
-    )

@@ -1,0 +1,188 @@
+"""``record_usage``, and what counts a model call once, whoever tells of it.
+
+A model call can be told of twice: by the host (``record_usage``, ``record_stream``) and by its span
+(:mod:`aurea_celery.otel`). Both mean the same response if its id is the same, or, where one of them has no id, if the
+counts are the same. It is one call then, with what the host says of it in the first place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from aurea_celery._guard import guarded, log_once_a_minute
+from aurea_celery.capture.context import Execution, current_execution, to_money
+from aurea_celery.events import ModelCall, Usage, clean_text
+from aurea_celery.usage import Reading, read_part, read_usage
+
+US_PER_MS = 1000
+ADDED_BY_A_SPAN = (
+    "provider",
+    "model",
+    "response_model",
+    "service_tier",
+    "latency_us",
+    "time_to_first_token_us",
+)
+
+uncounted: Counter[str] = Counter()
+"""How many model calls were not counted in this process, by reason."""
+
+
+@dataclass(slots=True, eq=False)
+class Counted:
+    """A model call that was counted, kept to be recognised; ``has_twin`` once the other side told of it too."""
+
+    call: ModelCall
+    response_id: str | None
+    by_span: bool
+    has_twin: bool = False
+
+    def is_same(self, call: ModelCall, response_id: str | None) -> bool:
+        """Whether another call is the same response's."""
+        if self.response_id is not None and response_id is not None:
+            return self.response_id == response_id
+        mine, other = self.call.usage, call.usage
+        if mine.split_is_known and other.split_is_known:
+            return (mine.input_tokens, mine.output_tokens) == (other.input_tokens, other.output_tokens)
+        return mine.token_count == other.token_count > 0
+
+
+def count_call(execution: Execution, call: ModelCall, *, response_id: str | None = None, by_span: bool = False) -> None:
+    """Add a model call to an execution, unless the other side told of the same response before.
+
+    A call that comes after the end of its execution is not counted: its row is on its way already.
+    """
+    if execution.has_ended:
+        uncounted["execution_ended"] += 1
+        log_once_a_minute(
+            "execution_ended",
+            logging.WARNING,
+            "aurea-celery: a model call ended after its task or monitored function, so it is not counted (%d so far)",
+            uncounted["execution_ended"],
+        )
+        return
+    twin = _find_twin(execution, call, response_id, by_span=by_span)
+    if twin is None:
+        execution.counted.append(Counted(execution.add_call(call), response_id, by_span))
+        return
+    twin.has_twin = True
+    if twin.by_span:
+        known = {name: getattr(twin.call, name) for name in ADDED_BY_A_SPAN if getattr(call, name) is None}
+        execution.correct_call(twin.call, msgspec.structs.replace(call, **known))
+
+
+def _find_twin(execution: Execution, call: ModelCall, response_id: str | None, *, by_span: bool) -> Counted | None:
+    for one in list(execution.counted):
+        if type(one) is Counted and one.by_span is not by_span and not one.has_twin and one.is_same(call, response_id):
+            return one
+    return None
+
+
+def call_of(
+    reading: Reading | None,
+    usage: Usage,
+    *,
+    model: str | None,
+    provider: str | None,
+    latency_us: int | None = None,
+    time_to_first_token_us: int | None = None,
+    cost_usd: Decimal | None = None,
+) -> ModelCall:
+    """A model call from what a response says of itself and what the host says of it, which wins."""
+    said = reading or Reading(usage)
+    return ModelCall(
+        usage=usage,
+        provider=clean_text(provider) if provider else said.provider,
+        model=clean_text(model) if model else said.model,
+        response_model=said.model,
+        service_tier=said.service_tier,
+        latency_us=latency_us,
+        time_to_first_token_us=time_to_first_token_us,
+        cost_usd=cost_usd,
+    )
+
+
+@guarded
+def record_usage(
+    response: Any = None,
+    *,
+    model: str | None = None,
+    provider: str | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    total_tokens: int | None = None,
+    cache_read_input_tokens: int | None = None,
+    cache_write_input_tokens: int | None = None,
+    reasoning_output_tokens: int | None = None,
+    cost_usd: Decimal | float | str | None = None,
+    latency_ms: float | None = None,
+    time_to_first_token_ms: float | None = None,
+) -> None:
+    """Record one model call of the running task or monitored function, as it happens.
+
+    Args:
+        response: A provider's response, its usage object, or the chunk of a stream that carries it; or leave it out
+            and give counts.
+        model: The model's name; wins over what the response says.
+        provider: The provider's name, such as ``openai``.
+        input_tokens: All input tokens, cached ones included.
+        output_tokens: All output tokens, reasoning included.
+        total_tokens: The total, when input and output are not known apart.
+        cache_read_input_tokens: Of the input, those read from a cache.
+        cache_write_input_tokens: Of the input, those written to a cache.
+        reasoning_output_tokens: Of the output, those spent on reasoning.
+        cost_usd: What the call cost in USD, if you know it better than any price list.
+        latency_ms: How long the call took, in milliseconds.
+        time_to_first_token_ms: How long the first token took, in milliseconds.
+
+    Outside of an execution, and with counts that cannot be true, nothing is recorded; nothing is ever raised.
+
+    >>> from aurea_celery import monitor_task, record_usage
+    >>> @monitor_task("job_1", "greet")
+    ... def greet() -> str:
+    ...     record_usage(model="gpt-4", input_tokens=90, output_tokens=12)
+    ...     return "Hello Ada"
+    >>> greet()
+    'Hello Ada'
+    """
+    execution = current_execution()
+    if execution is None:
+        log_once_a_minute(
+            "no_execution",
+            logging.WARNING,
+            "aurea-celery: record_usage was called outside of a task or monitored function, so nothing is recorded; "
+            "a thread that a task starts is outside, unless it runs in contextvars.copy_context()",
+        )
+        return
+    reading = read_part(response)
+    usage = reading.usage if reading else read_usage(response)
+    if usage is None:
+        usage = Usage(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            total_tokens=total_tokens,
+            cache_read_input_tokens=cache_read_input_tokens,
+            cache_write_input_tokens=cache_write_input_tokens,
+            reasoning_output_tokens=reasoning_output_tokens,
+        )
+    execution.counted.append(response)
+    call = call_of(
+        reading,
+        usage,
+        model=model,
+        provider=provider,
+        latency_us=_to_microseconds(latency_ms),
+        time_to_first_token_us=_to_microseconds(time_to_first_token_ms),
+        cost_usd=None if cost_usd is None else to_money(cost_usd),
+    )
+    count_call(execution, call, response_id=reading.response_id if reading else None)
+
+
+def _to_microseconds(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else round(milliseconds * US_PER_MS)
