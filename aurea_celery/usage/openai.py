@@ -1,4 +1,4 @@
-"""OpenAI, and all who speak its protocols: Azure, Mistral, xAI, Groq, DeepSeek, OpenRouter, vLLM, LiteLLM and others."""
+"""OpenAI, and all who speak its protocols, such as Azure, Mistral, xAI, Groq, DeepSeek, OpenRouter, vLLM and LiteLLM."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_chat(raw: Any) -> Usage | None:
 
 
 def read_responses(raw: Any) -> Usage | None:
-    """``input_tokens`` and ``output_tokens`` of responses, images, transcriptions and realtime; input includes the cache.
+    """``input_tokens`` and ``output_tokens`` of responses, images and transcriptions; input includes the cache.
 
     >>> usage = read_responses({"input_tokens": 36, "output_tokens": 87, "input_tokens_details": {"cached_tokens": 30}})
     >>> usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens

@@ -9,7 +9,7 @@ from aurea_celery.usage.fields import count, get
 
 
 def read_run_usage(raw: Any) -> Usage | None:
-    """The usage of a request or a run; None if this is none. Where nothing is known its counts are 0, which is not said.
+    """The usage of a request or a run; None if this is none. Its counts are 0 where nothing is known.
 
     >>> usage = read_run_usage({"input_tokens": 9, "output_tokens": 1, "cache_read_tokens": 8})
     >>> usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens

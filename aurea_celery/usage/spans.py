@@ -1,4 +1,4 @@
-"""Usage in the attributes of an OpenTelemetry span: the GenAI conventions, old and new. Reads numbers and names only."""
+"""Usage in the attributes of a span, by OpenTelemetry's GenAI conventions, old and new; numbers and names only."""
 
 from __future__ import annotations
 
@@ -64,15 +64,6 @@ def read_span(attributes: Mapping[str, Any]) -> SpanReading | None:
         response_id=text(attributes, "gen_ai.response.id"),
         time_to_first_token_us=_microseconds(attributes.get(FIRST_CHUNK_SECONDS)),
     )
-
-
-def is_of_model(attributes: Mapping[str, Any]) -> bool:
-    """Whether a span speaks of a model at all.
-
-    >>> is_of_model({"gen_ai.operation.name": "chat"}), is_of_model({"db.system": "postgresql"})
-    (True, False)
-    """
-    return any(name.startswith(("gen_ai.", "llm.")) for name in attributes)
 
 
 def _usage(attributes: Mapping[str, Any]) -> Usage | None:

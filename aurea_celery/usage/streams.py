@@ -85,4 +85,4 @@ def sum_of(one: Usage, other: Usage) -> Usage:
 
 def _over(before: Reading, later: Reading) -> Reading:
     """What was said later, and before that only what is not said again."""
-    return Reading(*(old if new is None else new for old, new in zip(before, later, strict=True)))
+    return later._replace(**{name: old for name, old in before._asdict().items() if getattr(later, name) is None})
