@@ -1,4 +1,4 @@
-"""OpenAI, and all who speak its protocols, such as Azure, Mistral, xAI, Groq, DeepSeek, OpenRouter, vLLM and LiteLLM."""
+"""OpenAI, and all who speak its protocols: Azure, Mistral, xAI, Groq, DeepSeek, OpenRouter, vLLM, LiteLLM and more."""
 
 from __future__ import annotations
 

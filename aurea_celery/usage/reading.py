@@ -83,8 +83,14 @@ def read_part(chunk: Any) -> Reading | None:
     >>> read_part({"type": "response.completed", "response": {"model": "gpt-4", "usage": {"total_tokens": 3}}}).model
     'gpt-4'
     """
-    carriers = (chunk, *(part for name in PARTS if (part := get(chunk, name)) is not None))
-    return next((reading for one in carriers if (reading := read_response(one)) is not None), None)
+    reading = read_response(chunk)
+    if reading is not None:
+        return reading
+    parts = (part for name in PARTS if (part := get(chunk, name)) is not None)
+    reading = next((found for part in parts if (found := read_response(part)) is not None), None)
+    if reading is None or reading.response_id is not None:
+        return reading
+    return reading._replace(response_id=text(chunk, "id"))
 
 
 def _reading(response: Any, raw: Any, usage: Usage) -> Reading:
