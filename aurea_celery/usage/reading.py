@@ -65,9 +65,9 @@ def read_response(response: Any) -> Reading | None:
     """
     for envelope in ENVELOPES:
         raw = get(response, envelope)
-        if callable(raw):
-            raw = pydantic_ai.usage_of_run(response, raw)
         usage = read_usage(raw)
+        if usage is None and callable(raw):
+            usage = read_usage(pydantic_ai.usage_of_run(response, raw))
         if usage is not None:
             return _reading(response, raw, usage)
     usage = cohere.read_usage_or_meta(get(response, "meta"))

@@ -78,9 +78,11 @@ def test_a_chunk_that_contradicts_itself_leaves_what_was_known() -> None:
 COUNTS = st.none() | st.integers(-1, 40)
 DETAILS = st.dictionaries(
     st.sampled_from(
-        ["cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_tokens", "thinking_tokens", "cache_read"]
-        + ["cache_creation", "reasoning", "audio", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"]
-        + ["input_tokens", "output_tokens"]
+        [
+            *("cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_tokens", "thinking_tokens"),
+            *("cache_read", "cache_creation", "reasoning", "audio", "input_tokens", "output_tokens"),
+            *("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
+        ]
     ),
     COUNTS,
 )
