@@ -25,7 +25,7 @@ from aurea_celery.usage.fields import count, get, text
 from aurea_celery.usage.providers import provider_of
 
 ENVELOPES = ("usage", "usage_metadata", "usageMetadata")
-MODELS = ("model", "model_version", "modelVersion", "model_id", "model_name")
+MODELS = ("model", "model_version", "modelVersion", "model_name", "model_id")
 RESPONSE_IDS = ("id", "response_id", "responseId")
 
 # The parts of an event of a stream that carry what the response itself would carry: OpenAI's and Anthropic's events,
