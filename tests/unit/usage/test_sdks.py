@@ -269,7 +269,10 @@ def test_bedrock(models: ModelServer, sink: RecordingSink) -> None:
         aws_access_key_id=KEY,
         aws_secret_access_key=KEY,
     )
-    asked: dict[str, Any] = {"modelId": "anthropic.claude-sonnet-4-5", "messages": [{"role": "user", "content": [{"text": "Hello"}]}]}
+    asked: dict[str, Any] = {
+        "modelId": "anthropic.claude-sonnet-4-5",
+        "messages": [{"role": "user", "content": [{"text": "Hello"}]}],
+    }
 
     def body() -> None:
         record_usage(client.converse(**asked), model=asked["modelId"])
