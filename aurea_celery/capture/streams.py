@@ -135,6 +135,7 @@ class _RecordedStream:
         self._manager = self._stream = stream
         self._recording = recording
         self._iterator: Any = None
+        self._async_iterator: Any = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -201,9 +202,9 @@ class _AsyncStream(_RecordedStream, AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         try:
-            if self._iterator is None:
-                self._iterator = aiter(self._stream)
-            chunk = await anext(self._iterator)
+            if self._async_iterator is None:
+                self._async_iterator = aiter(self._stream)
+            chunk = await anext(self._async_iterator)
         except BaseException:
             self._end()
             raise
