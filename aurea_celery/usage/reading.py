@@ -24,6 +24,8 @@ from aurea_celery.usage import anthropic, bedrock, cohere, google, langchain, op
 from aurea_celery.usage.fields import count, get, text
 from aurea_celery.usage.providers import provider_of
 
+# What a task returns is looked at as well: most of it is none of a provider's.
+PLAIN = frozenset({str, bytes, int, float, bool, list, tuple, type(None)})
 ENVELOPES = ("usage", "usage_metadata", "usageMetadata")
 MODELS = ("model", "model_version", "modelVersion", "model_name", "model_id")
 RESPONSE_IDS = ("id", "response_id", "responseId")
@@ -63,15 +65,16 @@ def read_response(response: Any) -> Reading | None:
     >>> read_response({"model": "gpt-4", "usage": {"prompt_tokens": 9, "completion_tokens": 1}}).usage.token_count
     10
     """
+    if type(response) in PLAIN:
+        return None
     for envelope in ENVELOPES:
         raw = get(response, envelope)
-        usage = read_usage(raw)
-        if usage is None and callable(raw):
-            usage = read_usage(pydantic_ai.usage_of_run(response, raw))
+        usage = None if raw is None else _read_envelope(response, raw)
         if usage is not None:
             return _reading(response, raw, usage)
-    usage = cohere.read_usage_or_meta(get(response, "meta"))
-    return None if usage is None else _reading(response, None, usage)
+    meta = get(response, "meta")
+    usage = None if meta is None else cohere.read_usage_or_meta(meta)
+    return None if usage is None else _reading(response, meta, usage)
 
 
 def read_part(chunk: Any) -> Reading | None:
@@ -91,6 +94,13 @@ def read_part(chunk: Any) -> Reading | None:
     if reading is None or reading.response_id is not None:
         return reading
     return reading._replace(response_id=text(chunk, "id"))
+
+
+def _read_envelope(response: Any, raw: Any) -> Usage | None:
+    usage = read_usage(raw)
+    if usage is None and callable(raw):
+        return read_usage(pydantic_ai.usage_of_run(response, raw))
+    return usage
 
 
 def _reading(response: Any, raw: Any, usage: Usage) -> Reading:

@@ -34,9 +34,11 @@ COLUMNS = (
 def client() -> Iterator[openai.OpenAI]:
     """OpenAI's SDK and a server for it."""
     answers = {"completions#stream": "openai/chat/stream", "completions": "openai/chat/cached"}
-    with model_server({path: golden.answer(name) for path, name in answers.items()}) as server:
-        with openai.OpenAI(api_key="no-key", base_url=f"{server.url}/v1", max_retries=0) as made:
-            yield made
+    with (
+        model_server({path: golden.answer(name) for path, name in answers.items()}) as server,
+        openai.OpenAI(api_key="no-key", base_url=f"{server.url}/v1", max_retries=0) as made,
+    ):
+        yield made
 
 
 @pytest.fixture

@@ -18,7 +18,18 @@ from aurea_celery.usage import spans as span_names
 
 @pytest.mark.parametrize(
     "value",
-    [None, 1, "text", [], {}, {"usage": None}, {"usage": {}}, {"usage": {"x": 1}}, object(), {"meta": {"a": 1}}],
+    [
+        None,
+        1,
+        "text",
+        [],
+        {},
+        {"usage": None},
+        {"usage": {}},
+        {"usage": {"x": 1}},
+        object(),
+        {"meta": {"total_tokens": 1}},
+    ],
 )
 def test_what_carries_no_usage_is_not_zero(value: object) -> None:
     assert read_response(value) is None
