@@ -224,7 +224,7 @@ def test_pydantic_ais_agents(provider: TracerProvider, sink: RecordingSink) -> N
 
     spent: list[int] = []
 
-    calls = calls_of(sink, lambda: spent.append(agent.run_sync("Say hello.").usage.input_tokens))
+    calls = calls_of(sink, lambda: spent.append(asyncio.run(agent.run("Say hello.")).usage.input_tokens))
 
     assert len(calls) == 2, "one request that calls the tool, one that answers"
     assert [sum(call.usage.input_tokens or 0 for call in calls)] == spent
