@@ -44,7 +44,8 @@ class Execution:
     """One attempt of a task or one monitored call, while it runs.
 
     ``counted`` is whose usage was counted last, results and calls: whoever is told of the same once more does not count
-    it again. ``open_streams`` are those whose call is recorded when they end, at the latest with the execution.
+    it again. ``told`` are the calls that only one side told of so far, see :mod:`aurea_celery.capture.recording`.
+    ``open_streams`` are those whose call is recorded when they end, at the latest with the execution.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Execution:
         "model",
         "open_streams",
         "task",
+        "told",
     )
 
     def __init__(self, sink: Sink, event: TaskEvent, *, model: str | None = None, task: Any = None) -> None:
@@ -72,6 +74,7 @@ class Execution:
         self.counted: deque[Any] = deque(maxlen=MOST_COUNTED)
         self.body_entered = False
         self.has_ended = False
+        self.told: Any = None
         self.open_streams: set[Callable[[], object]] | None = None
         sink.begin(event)
         self._begun_us = monotonic_us()
@@ -81,17 +84,16 @@ class Execution:
         """Whether any model call was recorded."""
         return bool(self._calls)
 
-    def add_call(self, call: ModelCall) -> ModelCall:
-        """Record a model call now; what comes back is the call as it was recorded."""
+    def add_call(self, call: ModelCall) -> int:
+        """Record a model call now; what comes back is its place among the calls."""
         call = self._completed(call)
         self._calls.append(call)
         self._sink.add_call(self.event.event_id, call)
-        return call
+        return len(self._calls) - 1
 
-    def correct_call(self, recorded: ModelCall, better: ModelCall) -> None:
-        """Put what is known better now in the place of a recorded call, if that is one of this execution's."""
-        if recorded in self._calls:
-            self._calls[self._calls.index(recorded)] = self._completed(better)
+    def correct_call(self, place: int, call: ModelCall) -> None:
+        """Put what is known better now in the place of a recorded call."""
+        self._calls[place] = self._completed(call)
 
     def _completed(self, call: ModelCall) -> ModelCall:
         if call.model is None and self.model is not None:

@@ -35,9 +35,10 @@ uncounted: Counter[str] = Counter()
 
 
 @dataclass(slots=True, eq=False)
-class Counted:
-    """A model call that was counted, kept to be recognised; ``has_twin`` once the other side told of it too."""
+class Told:
+    """A model call that one side told of; ``has_twin`` once the other side did too."""
 
+    place: int
     call: ModelCall
     response_id: str | None
     by_span: bool
@@ -59,29 +60,38 @@ def count_call(execution: Execution, call: ModelCall, *, response_id: str | None
     A call that comes after the end of its execution is not counted: its row is on its way already.
     """
     if execution.has_ended:
-        uncounted["execution_ended"] += 1
-        log_once_a_minute(
-            "execution_ended",
-            logging.WARNING,
-            "aurea-celery: a model call ended after its task or monitored function, so it is not counted (%d so far)",
-            uncounted["execution_ended"],
-        )
+        _drop_late_call()
         return
+    if execution.told is None:
+        execution.told = ([], [])
     twin = _find_twin(execution, call, response_id, by_span=by_span)
     if twin is None:
-        execution.counted.append(Counted(execution.add_call(call), response_id, by_span))
+        told = Told(execution.add_call(call), call, response_id, by_span)
+        execution.told[by_span].append(told)
+        execution.counted.append(told)  # for the execution around this one
         return
     twin.has_twin = True
-    if twin.by_span:
-        known = {name: getattr(twin.call, name) for name in ADDED_BY_A_SPAN if getattr(call, name) is None}
-        execution.correct_call(twin.call, msgspec.structs.replace(call, **known))
+    if twin in execution.told[twin.by_span]:
+        execution.told[twin.by_span].remove(twin)
+        if twin.by_span:
+            known = {name: getattr(twin.call, name) for name in ADDED_BY_A_SPAN if getattr(call, name) is None}
+            execution.correct_call(twin.place, msgspec.structs.replace(call, **known))
 
 
-def _find_twin(execution: Execution, call: ModelCall, response_id: str | None, *, by_span: bool) -> Counted | None:
-    for one in list(execution.counted):
-        if type(one) is Counted and one.by_span is not by_span and not one.has_twin and one.is_same(call, response_id):
-            return one
-    return None
+def _find_twin(execution: Execution, call: ModelCall, response_id: str | None, *, by_span: bool) -> Told | None:
+    inner = (one for one in tuple(execution.counted) if type(one) is Told and one.by_span is not by_span)
+    candidates = (*execution.told[not by_span], *inner)
+    return next((one for one in candidates if not one.has_twin and one.is_same(call, response_id)), None)
+
+
+def _drop_late_call() -> None:
+    uncounted["execution_ended"] += 1
+    log_once_a_minute(
+        "execution_ended",
+        logging.WARNING,
+        "aurea-celery: a model call ended after its task or monitored function, so it is not counted (%d so far)",
+        uncounted["execution_ended"],
+    )
 
 
 def call_of(

@@ -361,6 +361,35 @@ def test_the_id_decides_where_both_have_one(is_recorded_first: bool, tracer: tra
     assert inputs(calls_of(sink, body)) == [10, 10, 10]
 
 
+def test_many_calls_at_once_that_are_recorded_afterwards(tracer: trace.Tracer, sink: RecordingSink) -> None:
+    def body() -> None:
+        for number in range(300):
+            with spanning(tracer, "chat", usage(number)):
+                pass
+        for number in range(300):
+            record_usage(model="m", input_tokens=number, output_tokens=1)
+
+    calls = calls_of(sink, body)
+
+    assert inputs(calls) == list(range(300))
+    assert {call.model for call in calls} == {"m"}
+
+
+def test_a_response_that_comes_out_of_a_monitored_function(tracer: trace.Tracer, sink: RecordingSink) -> None:
+    """Its span was counted there."""
+
+    @monitor_task("job", "inner")
+    def inner() -> str:
+        with spanning(tracer, "chat", usage(10) | {"gen_ai.response.id": "r"}):
+            return "r"
+
+    def body() -> None:
+        record_usage({"id": inner(), "usage": {"prompt_tokens": 10, "completion_tokens": 1}})
+
+    assert calls_of(sink, body) == ()
+    assert sink.tokens == 11
+
+
 def test_a_fault_of_ours_stays_ours(tracer: trace.Tracer, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AUREA_RAISE_ERRORS")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 from celery.signals import worker_process_init
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.util._once import Once
@@ -26,7 +27,10 @@ def page(models: ModelServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     """What the page's examples define, all run one after the other, with a provider's server in its place."""
     monkeypatch.setenv("OPENAI_API_KEY", "no-key")
     monkeypatch.setenv("OPENAI_BASE_URL", f"{models.url}/v1")
-    names: dict[str, Any] = {}
+    # The example's app is the current one and shares its tasks with all others, as an app does by default.
+    monkeypatch.setattr(_state, "_tls", SimpleNamespace(current_app=None))
+    monkeypatch.setattr(_state, "_on_app_finalizers", set())
+    names: dict[str, Any] = {"__name__": "page"}
     for example in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(example, names)  # noqa: S102 - that is the test
     yield names
