@@ -43,8 +43,8 @@ _job: ContextVar[str | None] = ContextVar("aurea_job", default=None)
 class Execution:
     """One attempt of a task or one monitored call, while it runs.
 
-    ``counted`` is whose usage was counted last, results and calls: whoever is told of the same once more does not count
-    it again. ``told`` are the calls that only one side told of so far, see :mod:`aurea_celery.capture.recording`.
+    ``counted`` are the objects whose usage was counted last: a caller that hands the same object on does not count it
+    again. ``told`` are the calls that only one side told of so far, see :mod:`aurea_celery.capture.recording`.
     ``open_streams`` are those whose call is recorded when they end, at the latest with the execution.
     """
 

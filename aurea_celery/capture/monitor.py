@@ -22,6 +22,7 @@ from aurea_celery.capture.context import (
     new_event,
     running,
 )
+from aurea_celery.capture.recording import hand_on
 from aurea_celery.capture.registry import default_sink, sink_of
 from aurea_celery.capture.results import count_result
 from aurea_celery.events import clean_text
@@ -89,6 +90,7 @@ class _Monitor:
         around = current_execution()
         if around is not None:
             around.counted.extend(execution.counted)
+            hand_on(execution, around)
             if execution.has_calls:
                 around.counted.append(result)
 

@@ -21,14 +21,7 @@ from aurea_celery.events import ModelCall, Usage, clean_text
 from aurea_celery.usage import Reading, read_part, read_usage
 
 US_PER_MS = 1000
-ADDED_BY_A_SPAN = (
-    "provider",
-    "model",
-    "response_model",
-    "service_tier",
-    "latency_us",
-    "time_to_first_token_us",
-)
+MOST_HANDED_ON = 64
 
 uncounted: Counter[str] = Counter()
 """How many model calls were not counted in this process, by reason."""
@@ -36,13 +29,11 @@ uncounted: Counter[str] = Counter()
 
 @dataclass(slots=True, eq=False)
 class Told:
-    """A model call that one side told of; ``has_twin`` once the other side did too."""
+    """A model call that one side told of; ``place`` is where its execution keeps it, None in an execution around."""
 
-    place: int
+    place: int | None
     call: ModelCall
     response_id: str | None
-    by_span: bool
-    has_twin: bool = False
 
     def is_same(self, call: ModelCall, response_id: str | None) -> bool:
         """Whether another call is the same response's."""
@@ -62,26 +53,47 @@ def count_call(execution: Execution, call: ModelCall, *, response_id: str | None
     if execution.has_ended:
         _drop_late_call()
         return
+    ours, theirs = _sides(execution, by_span=by_span)
+    twin = next((one for one in tuple(theirs) if one.is_same(call, response_id)), None)
+    if twin is None:
+        ours.append(Told(execution.add_call(call), call, response_id))
+        return
+    theirs.remove(twin)
+    if twin.place is not None:
+        by_host, by_its_span = (twin.call, call) if by_span else (call, twin.call)
+        execution.correct_call(twin.place, _merged(by_host, by_its_span))
+
+
+def hand_on(inner: Execution, around: Execution) -> None:
+    """Let the execution around one that has ended know what its spans told: it may record what comes out of it."""
+    if inner.told is not None:
+        told, _ = _sides(inner, by_span=True)
+        known, _ = _sides(around, by_span=True)
+        known.extend(Told(None, one.call, one.response_id) for one in told[-MOST_HANDED_ON:])
+
+
+def _sides(execution: Execution, *, by_span: bool) -> tuple[list[Told], list[Told]]:
+    """What the side that tells now has told alone, and what the other has."""
     if execution.told is None:
         execution.told = ([], [])
-    twin = _find_twin(execution, call, response_id, by_span=by_span)
-    if twin is None:
-        told = Told(execution.add_call(call), call, response_id, by_span)
-        execution.told[by_span].append(told)
-        execution.counted.append(told)  # for the execution around this one
-        return
-    twin.has_twin = True
-    if twin in execution.told[twin.by_span]:
-        execution.told[twin.by_span].remove(twin)
-        if twin.by_span:
-            known = {name: getattr(twin.call, name) for name in ADDED_BY_A_SPAN if getattr(call, name) is None}
-            execution.correct_call(twin.place, msgspec.structs.replace(call, **known))
+    by_host, by_spans = execution.told
+    return (by_spans, by_host) if by_span else (by_host, by_spans)
 
 
-def _find_twin(execution: Execution, call: ModelCall, response_id: str | None, *, by_span: bool) -> Told | None:
-    inner = (one for one in tuple(execution.counted) if type(one) is Told and one.by_span is not by_span)
-    candidates = (*execution.told[not by_span], *inner)
-    return next((one for one in candidates if not one.has_twin and one.is_same(call, response_id)), None)
+def _merged(host: ModelCall, span: ModelCall) -> ModelCall:
+    """One call of both: what the host says, and what only the span knows."""
+    names = (name for name in ModelCall.__struct_fields__ if name != "usage" and getattr(host, name) is None)
+    usage = _merged_usage(host.usage, span.usage)
+    return msgspec.structs.replace(host, usage=usage, **{name: getattr(span, name) for name in names})
+
+
+def _merged_usage(host: Usage, span: Usage) -> Usage:
+    if not host.split_is_known and host.token_count == span.token_count:
+        return span
+    if (host.input_tokens, host.output_tokens) != (span.input_tokens, span.output_tokens):
+        return host
+    details = {name: getattr(span, name) for name in Usage.__struct_fields__ if getattr(host, name) is None}
+    return msgspec.structs.replace(host, **details)
 
 
 def _drop_late_call() -> None:

@@ -330,6 +330,30 @@ def test_spans_that_never_end_are_given_up(
     assert uncounted["too_many_open_spans"] == before + 2
 
 
+@pytest.mark.parametrize("is_recorded_first", [False, True])
+def test_each_side_adds_what_only_it_knows(is_recorded_first: bool, tracer: trace.Tracer, sink: RecordingSink) -> None:
+    def record() -> None:
+        record_usage(model="mine", total_tokens=11, cost_usd="0.5")
+        record_usage(model="mine too", input_tokens=20, output_tokens=1)
+
+    def span() -> None:
+        for number in (10, 20):
+            details = {"gen_ai.usage.cache_read.input_tokens": 5, "gen_ai.provider.name": "openai"}
+            tracer.start_span("chat", attributes=usage(number) | details).end()
+
+    def body() -> None:
+        for tell in (record, span) if is_recorded_first else (span, record):
+            tell()
+
+    first, second = calls_of(sink, body)
+
+    assert (first.model, str(first.cost_usd), first.provider) == ("mine", "0.5", "openai")
+    assert first.usage == Usage(input_tokens=10, output_tokens=1, cache_read_input_tokens=5)
+    assert (second.model, second.provider) == ("mine too", "openai")
+    assert second.usage == Usage(input_tokens=20, output_tokens=1, cache_read_input_tokens=5)
+    assert second.latency_us is not None
+
+
 def test_two_equal_calls_of_which_one_is_recorded(tracer: trace.Tracer, sink: RecordingSink) -> None:
     """Each recorded call answers for one span."""
 
