@@ -48,8 +48,10 @@ class AureaSpanProcessor(SpanProcessor):
 
     A call belongs to the execution in which its span started, wherever and whenever the span ends. Of spans within
     each other that tell of the same tokens, such as an agent's around its model calls, the one that ends first counts;
-    what a tool spends inside is its own. Of a span's attributes only numbers and names are read, never a prompt. A
-    span that is not sampled is never seen, so that its tokens are not counted.
+    what a tool spends inside is its own. Of a span's attributes only numbers and names are read, never a prompt.
+
+    A span that is not sampled is never seen, so that its tokens are not counted. The tracer provider must call its
+    processors where a span starts, as it does unless it was made with a ``ConcurrentMultiSpanProcessor``.
 
     >>> from opentelemetry.sdk.trace import TracerProvider
     >>> provider = TracerProvider(shutdown_on_exit=False)
@@ -91,6 +93,10 @@ class AureaSpanProcessor(SpanProcessor):
     def shutdown(self) -> None:
         """Called when the tracer provider ends; spans that are still open are not counted."""
         self._open.clear()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Called when the host wants everything sent: there is nothing to wait for; older SDKs take None for a failure."""
+        return True
 
     def _forget_oldest(self) -> None:
         """Give up a span that has been open for longest, as one that its host forgot to end."""

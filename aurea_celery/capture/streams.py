@@ -138,10 +138,11 @@ class _RecordedStream:
         self._async_iterator: Any = None
 
     def __getattr__(self, name: str) -> Any:
+        if "_stream" not in self.__dict__:  # not yet made, as in a copy
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
     def __del__(self) -> None:
-        # An __init__ that was interrupted leaves neither.
         if "_recording" in self.__dict__:
             self._end()
 

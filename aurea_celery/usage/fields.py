@@ -15,6 +15,10 @@ def get(source: Any, name: str) -> Any:
     >>> get({"model": "gpt-4"}, "model")
     'gpt-4'
     """
+    if type(source) is dict:  # most are, and the abstract class takes longer to ask
+        return source.get(name)
+    if source is None:
+        return None
     if isinstance(source, Mapping):
         return source.get(name)
     # What a class has are defaults, not an answer. Of a mock-like object only plain data counts, see count and text.

@@ -106,7 +106,7 @@ def _read_envelope(response: Any, raw: Any) -> Usage | None:
 def _reading(response: Any, raw: Any, usage: Usage) -> Reading:
     metadata = get(response, "response_metadata")  # LangChain's messages: their own id is not the provider's
     last = get(response, "response")  # the last response of a run of Pydantic AI
-    carriers = (response, metadata, last)
+    carriers = tuple(one for one in (response, metadata, last) if one is not None)
     return Reading(
         usage=usage,
         model=_first_text(carriers, *MODELS),

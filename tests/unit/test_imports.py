@@ -37,6 +37,25 @@ def test_the_plugin_loads_nothing_heavy_into_the_users_process() -> None:
     assert not loaded_by(code) & HEAVY
 
 
+def test_no_sdk_and_no_opentelemetry_is_loaded_to_record() -> None:
+    code = (
+        "from aurea_celery import monitor_task, record_stream, record_usage\n"
+        "monitor_task('j', 't')(lambda: (record_usage({'usage': {'total_tokens': 1}}), record_stream(iter(()))))()"
+    )
+    sdks = {
+        "openai",
+        "anthropic",
+        "google",
+        "mistralai",
+        "cohere",
+        "boto3",
+        "langchain_core",
+        "pydantic_ai",
+        "pydantic",
+    }
+    assert not loaded_by(code) & (sdks | {"opentelemetry"})
+
+
 def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
     assert not loaded_by("import aurea_celery.cli") & HEAVY
 

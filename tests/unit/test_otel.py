@@ -423,6 +423,11 @@ def test_a_fault_of_ours_stays_ours(tracer: trace.Tracer, sink: RecordingSink, m
     assert calls_of(sink, body) == ()
 
 
+def test_there_is_nothing_to_flush(provider: TracerProvider) -> None:
+    assert provider.force_flush()
+    assert AureaSpanProcessor().force_flush() is True
+
+
 def test_without_the_sdk_its_name_is_said() -> None:
     code = "import sys; sys.modules['opentelemetry.sdk'] = None; import aurea_celery.otel"
 

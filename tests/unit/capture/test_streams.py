@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import logging
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -268,6 +269,16 @@ def test_async_streams_that_do_not_end(way: str, sink: RecordingSink) -> None:
     asyncio.run(body())
 
     assert only_call(sink).usage == BEGINNING
+
+
+def test_a_copy_is_the_same_call(sink: RecordingSink) -> None:
+    @monitor_task("job", "task")
+    def body() -> None:
+        assert list(copy.copy(record_stream(Stream()))) == CHUNKS
+
+    body()
+
+    assert only_call(sink).usage == WHOLE
 
 
 def test_a_stream_of_both_kinds(sink: RecordingSink) -> None:
