@@ -95,7 +95,7 @@ class AureaSpanProcessor(SpanProcessor):
         self._open.clear()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Called when the host wants everything sent: there is nothing to wait for; older SDKs take None for a failure."""
+        """Called when the host wants everything sent: nothing waits here, which older SDKs want to be told."""
         return True
 
     def _forget_oldest(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anthropic
@@ -315,6 +315,51 @@ def test_cohere(models: ModelServer, sink: RecordingSink) -> None:
     check(whole, "cohere/chat/billed")
     check_streamed(streamed, "cohere/chat/stream")
     check(embedded, "cohere/embed/plain")
+
+
+async def ask_google(url: str) -> None:
+    client = genai.Client(api_key=KEY, http_options=genai.types.HttpOptions(base_url=url))
+    record_usage(await client.aio.models.generate_content(model="gemini-2.5-flash", contents="Hello"))
+    stream = await client.aio.models.generate_content_stream(model="gemini-2.5-flash", contents="Hello")
+    assert len([chunk async for chunk in record_stream(stream)]) == 3
+    await client.aio.aclose()
+    client.close()
+
+
+async def ask_mistral(url: str) -> None:
+    async with Mistral(api_key=KEY, server_url=f"{url}/mistral") as client:
+        record_usage(await client.chat.complete_async(model="mistral-small-latest", messages=HELLO))
+        async with record_stream(await client.chat.stream_async(model="any", messages=HELLO)) as events:
+            assert len([event async for event in events]) == 2
+
+
+async def ask_cohere(url: str) -> None:
+    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as client:
+        record_usage(await client.chat(model="command-a", messages=HELLO))
+        stream = record_stream(client.chat_stream(model="command-a", messages=HELLO))
+        assert len([event async for event in stream]) == 5
+
+
+@pytest.mark.parametrize(
+    ("ask", "whole", "streamed"),
+    [
+        (ask_google, "google/generate_content/thoughts", "google/generate_content/stream"),
+        (ask_mistral, "mistral/chat/plain", "mistral/chat/stream"),
+        (ask_cohere, "cohere/chat/billed", "cohere/chat/stream"),
+    ],
+)
+def test_the_others_async(
+    ask: Callable[[str], Coroutine[Any, Any, None]],
+    whole: str,
+    streamed: str,
+    models: ModelServer,
+    sink: RecordingSink,
+) -> None:
+    asyncio.run(monitor_task("job", "task")(ask)(models.url))
+
+    first, second = sink.last.calls
+    check(first, whole)
+    check_streamed(second, streamed)
 
 
 def test_langchains_chunks_add_up(sink: RecordingSink) -> None:
