@@ -17,14 +17,14 @@ def read_result(result: Any) -> Reading | None:
     """The usage in what a monitored function returns: ``(result, tokens)``, ``{"tokens": n}``, or a response."""
     if isinstance(result, tuple) and len(result) == PAIR:
         usage = _total(result[1]) or read_usage(result[1])
-        return Reading(usage, None, None) if usage else None
+        return Reading(usage) if usage else None
     if isinstance(result, Mapping):
         usage = _total(result.get("tokens"))
         if usage is not None:
-            return Reading(usage, None, None)
+            return Reading(usage)
     reading = read_response(result)
     if reading is None and isinstance(result, Usage):
-        return Reading(result, None, None)
+        return Reading(result)
     return reading
 
 
@@ -42,6 +42,7 @@ def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
         execution.add_call(
             ModelCall(
                 usage=reading.usage,
+                provider=reading.provider,
                 model=execution.model or reading.model,
                 response_model=reading.model,
                 service_tier=reading.service_tier,
