@@ -7,12 +7,14 @@ delivery when they happen, so that spend survives a kill in the middle.
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -21,6 +23,9 @@ from aurea_celery.capture.registry import Destination
 from aurea_celery.clock import monotonic_us, new_event_id, now_us
 from aurea_celery.events import ModelCall, Status, TaskEvent, Usage, clean_text
 from aurea_celery.usage import read_response, read_usage
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CostFunction = Callable[[str, int], Any]
 NO_JOB = "none"
@@ -220,6 +225,26 @@ def job(job_id: str) -> Iterator[None]:
         _job.reset(token)
 
 
+def carry_context(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function run as part of the execution and job that are current here, in whatever thread it is called.
+
+    A thread that a task starts is outside of its execution; what this function records there is counted inside.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with job("nightly"), ThreadPoolExecutor() as pool:
+    ...     list(pool.map(carry_context(lambda number: (number, current_job())), [1, 2]))
+    [(1, 'nightly'), (2, 'nightly')]
+    """
+    context = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A context can be entered once at a time, and a pool may run this in many threads.
+        return context.copy().run(function, *args, **kwargs)
+
+    return call
+
+
 @guarded
 def record_usage(
     response: Any = None,
@@ -256,7 +281,7 @@ def record_usage(
             "no_execution",
             logging.WARNING,
             "aurea-celery: record_usage was called outside of a task or monitored function, so nothing is recorded; "
-            "a thread that a task starts is outside, unless it runs in contextvars.copy_context()",
+            "a thread that a task starts is outside, unless it runs carry_context(function)",
         )
         return
     reading = read_response(response)

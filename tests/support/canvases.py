@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Signature, chain, chord, group
 
 from aurea_celery import job
-from tests.support.endings_app import fail, succeed
+from tests.support.endings_app import fail, notice, succeed
 
 CANVASES: dict[str, Signature[object]] = {
     "chain": chain(succeed.s(), succeed.s(), succeed.s()),
@@ -16,7 +16,8 @@ CANVASES: dict[str, Signature[object]] = {
     "starmap": succeed.starmap([(1, 2), (3, 4)]),
     "chunks": succeed.chunks([(1,), (2,), (3,), (4,)], 2),
     "link": succeed.s().set(link=succeed.s()),
-    "link_error": fail.s().set(link_error=succeed.si()),
+    "link_error": fail.s().set(link_error=notice.s()),
+    "link_error, old style": fail.s().set(link_error=succeed.s()),
 }
 
 

@@ -21,8 +21,8 @@ POOLS = {
 }
 ALL = tuple(POOLS)
 PREFORK = ("prefork",)
-GREEN = ("gevent", "eventlet")
-NO_LIMITS = ("threads", "solo")
+GEVENT = ("gevent",)
+NO_LIMITS = ("threads", "solo", "eventlet")
 IN_PROCESS = ("threads", "solo", "gevent", "eventlet")
 
 
@@ -63,13 +63,13 @@ ENDINGS = [
     Ending("result not serialisable", ALL, "unserialisable",  [Row("failure", "EncodeError")]),
     Ending("called as a function", ALL,    "call_directly",   [Row("success", tokens=14)]),
     Ending("applied eagerly",  ALL,        "call_eagerly",    [Row("success", tokens=14)]),
-    # Celery has soft limits in prefork alone, and no limits at all in threads and solo: the task is not disturbed.
+    # Celery has soft limits in prefork alone, and hard ones in prefork and gevent: elsewhere the task is not disturbed.
     Ending("soft limit",       PREFORK,    "soft_limit",      [Row("timeout", "SoftTimeLimitExceeded")], (False,)),
     Ending("soft limit, caught", PREFORK,  "soft_limit",      [DONE], (True,)),
     Ending("soft limit",       IN_PROCESS, "soft_limit",      [DONE], (False,)),
     Ending("hard limit",       PREFORK,    "hard_limit",      [Row("timeout", "TimeLimitExceeded")]),
     Ending("hard limit in C",  PREFORK,    "hard_limit_in_c", [Row("timeout", "TimeLimitExceeded")]),
-    Ending("hard limit",       GREEN,      "hard_limit",      [Row("timeout", "TimeLimitExceeded")]),
+    Ending("hard limit",       GEVENT,     "hard_limit",      [Row("timeout", "TimeLimitExceeded")]),
     Ending("hard limit",       NO_LIMITS,  "hard_limit",      [DONE]),
     # A process that dies cannot say why. Celery calls each of these deaths WorkerLostError.
     Ending("SIGKILL, out of memory", PREFORK, "killed",       [Row("lost", "WorkerLostError")]),

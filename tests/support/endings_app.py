@@ -23,7 +23,11 @@ app.conf.update(
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
     result_backend_transport_options={"global_keyprefix": "results."},
-    broker_transport_options={"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1},
+    broker_transport_options={
+        "visibility_timeout": int(os.environ.get("VISIBILITY_SECONDS", "60")),
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+    },
 )
 Aurea(app)
 
@@ -47,6 +51,12 @@ def succeed(*_: object) -> str:
     """Come to an end."""
     spend()
     return "done"
+
+
+@app.task
+def notice(_task_id: str) -> None:
+    """Hear of another task's failure."""
+    spend()
 
 
 class Counting(Task[Any, Any]):

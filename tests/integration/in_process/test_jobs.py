@@ -92,6 +92,6 @@ def test_what_a_task_maps_over_is_counted(worked: Tasks, rows: Rows) -> None:
     found = rows.wait_for(2)
 
     assert [(row.task_name, row.job_id, row.token_count) for row in found] == [
-        ("celery.map", "nightly", 2),
-        ("celery.starmap", "nightly", 3),
+        ("celery.map(spend)", "nightly", 2),
+        ("celery.starmap(spend)", "nightly", 3),
     ]
