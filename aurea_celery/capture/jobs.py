@@ -25,12 +25,20 @@ class Job(NamedTuple):
     is_named: bool
 
 
+class _Inherited(NamedTuple):
+    """A job that comes from around: named, or a canvas, or neither."""
+
+    named: str | None
+    canvas: str | None
+
+
 def job_of(task: Any, request: Any) -> Job:
-    """The job of a task that runs, or would have."""
-    named = getattr(request, JOB_HEADER, None) or getattr(task, JOB_OPTION, None)
+    """The job of a task that runs, or would have; one that runs eagerly has no message that could carry it."""
+    named, canvas = _surrounding() if request.is_eager else _Inherited(None, None)
+    named = getattr(request, JOB_HEADER, None) or named or getattr(task, JOB_OPTION, None)
     if named:
         return Job(clean_text(named), is_named=True)
-    canvas = getattr(request, CANVAS_HEADER, None) or request.group or request.root_id or request.id
+    canvas = getattr(request, CANVAS_HEADER, None) or canvas or request.group or request.root_id or request.id
     return Job(clean_text(canvas), is_named=False)
 
 
@@ -44,7 +52,7 @@ def hand_on(headers: dict[str, Any], options: dict[str, Any], body: Any, parent:
         parent: What the message of the task that this one follows said, where only this process knows.
     """
     given = options.pop(JOB_OPTION, None) or block_job() or headers.get(JOB_HEADER)
-    named, canvas = (clean_text(given), None) if given else _inherited(headers, body, parent)
+    named, canvas = _Inherited(clean_text(given), None) if given else _continued(headers, body, parent)
     for header, job_id in ((JOB_HEADER, named), (CANVAS_HEADER, canvas)):
         if job_id:
             headers[header] = job_id
@@ -52,17 +60,25 @@ def hand_on(headers: dict[str, Any], options: dict[str, Any], body: Any, parent:
             headers.pop(header, None)
 
 
-def _inherited(headers: dict[str, Any], body: Any, parent: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The named job or the canvas that a message continues."""
+def _surrounding() -> _Inherited:
+    """The job of the block or execution around."""
     execution = current_execution()
-    if execution is not None and execution.event.job_id != NO_JOB:
-        job_id = execution.event.job_id
-        return (job_id, None) if execution.job_is_named else (None, job_id)
+    if block_job() or execution is None or execution.event.job_id == NO_JOB:
+        return _Inherited(block_job(), None)
+    job_id = execution.event.job_id
+    return _Inherited(job_id, None) if execution.job_is_named else _Inherited(None, job_id)
+
+
+def _continued(headers: dict[str, Any], body: Any, parent: Mapping[str, Any]) -> _Inherited:
+    """The job that a message continues."""
+    surrounding = _surrounding()
+    if any(surrounding):
+        return surrounding
     # A task of Celery's own has no execution, nor has an error callback of a child that was lost.
     around = getattr(current_task, "request", None)
     named = getattr(around, JOB_HEADER, None) or parent.get(JOB_HEADER)
     canvas = getattr(around, CANVAS_HEADER, None) or parent.get(CANVAS_HEADER) or parent.get("group")
-    return named, canvas or _canvas_of(str(headers.get("task")), body)
+    return _Inherited(named, canvas or _canvas_of(str(headers.get("task")), body))
 
 
 def _canvas_of(name: str, body: Any) -> str | None:
