@@ -3,7 +3,7 @@
 >>> from celery import Celery
 >>> from aurea_celery import record_usage
 >>> app = Celery("shop", broker="memory://")
->>> @app.task(name="shop.summarise")
+>>> @app.task(name="texts.summarise")
 ... def summarise(text: str) -> str:
 ...     record_usage(model="gpt-4", input_tokens=len(text), output_tokens=1)
 ...     return text[0]

@@ -196,6 +196,9 @@ def current_job() -> str | None:
 @contextlib.contextmanager
 def running(execution: Execution | None) -> Iterator[None]:
     """Make an execution the current one for a while; an outer ``job(...)`` block does not reach into it."""
+    if execution is None:  # nothing is recorded here: what is around stays
+        yield
+        return
     token, job_token = _execution.set(execution), _job.set(None)
     try:
         yield

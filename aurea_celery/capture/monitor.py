@@ -184,7 +184,7 @@ def _wrap(monitor: _Monitor, function: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         execution = monitor.begin(call)
         try:
-            with running(execution or current_execution()):
+            with running(execution):
                 result = function(*args, **kwargs)
         except BaseException as error:
             monitor.end(execution, error=error)
@@ -200,7 +200,7 @@ def _wrap_coroutine(monitor: _Monitor, function: Any) -> Any:
     async def call(*args: Any, **kwargs: Any) -> Any:
         execution = monitor.begin(call)
         try:
-            with running(execution or current_execution()):
+            with running(execution):
                 result = await function(*args, **kwargs)
         except BaseException as error:
             monitor.end(execution, error=error)
@@ -220,7 +220,7 @@ def _wrap_generator(monitor: _Monitor, function: Any) -> Any:
         try:
             while True:
                 # The consumer's code between two items is not ours: the execution is current only inside.
-                with running(execution or current_execution()):
+                with running(execution):
                     item = resume()
                 try:
                     sent = yield item
@@ -251,7 +251,7 @@ def _wrap_async_generator(monitor: _Monitor, function: Any) -> Any:
         resume = generator.__anext__
         try:
             while True:
-                with running(execution or current_execution()):
+                with running(execution):
                     item = await resume()
                 try:
                     sent = yield item
