@@ -52,7 +52,7 @@ DONE = Row("success")
 ENDINGS = [
     # name                     pools       task               rows
     Ending("success",          ALL,        "succeed",         [DONE]),
-    Ending("a task as a class", ALL,       "counting",        [DONE]),
+    Ending("success, written as a class", ALL,       "counting",        [DONE]),
     Ending("failure",          ALL,        "fail",            [Row("failure", "Refused")]),
     Ending("autoretry_for",    ALL,        "autoretry",       [Row("retry", "Refused"), Row("failure", "Refused", attempt=1)]),
     Ending("self.retry",       ALL,        "retry",           [Row("retry", "Retry"), Row("retry", "Retry", attempt=1), Row("success", attempt=2)]),
@@ -60,7 +60,7 @@ ENDINGS = [
     Ending("Reject",           ALL,        "reject",          [Row("rejected", "Reject")], (False,)),
     Ending("Reject, requeued", ALL,        "reject",          [Row("rejected", "Reject"), Row("success", redelivered=True)], (True,)),
     Ending("self.replace",     ALL,        "replace",         [Row("ignored", task="replace"), Row("success", task="succeed")]),
-    Ending("result not serialisable", ALL, "unserialisable",  [Row("failure", "EncodeError")]),
+    Ending("failure, not serialisable", ALL, "unserialisable",  [Row("failure", "EncodeError")]),
     Ending("called as a function", ALL,    "call_directly",   [Row("success", tokens=14)]),
     Ending("applied eagerly",  ALL,        "call_eagerly",    [Row("success", tokens=14)]),
     # Celery has soft limits in prefork alone, and hard ones in prefork and gevent: elsewhere the task is not disturbed.

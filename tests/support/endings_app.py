@@ -21,6 +21,7 @@ LONG_SECONDS = 30.0
 app = Celery("endings", broker=os.environ["BROKER_URL"], backend=os.environ["BROKER_URL"])
 app.conf.update(
     worker_hijack_root_logger=False,
+    worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN_SECONDS", "0")),
     broker_connection_retry_on_startup=True,
     result_backend_transport_options={"global_keyprefix": "results."},
     broker_transport_options={
@@ -162,11 +163,20 @@ def run_long() -> str:
     return "done"
 
 
-@app.task(acks_late=True)
-def run_long_late() -> str:
-    """Wait to be ended by somebody, unacknowledged."""
+@app.task(bind=True, acks_late=True)
+def run_long_late(self: Task[Any, Any]) -> str:
+    """Wait to be ended by somebody, unacknowledged; the next time do not wait."""
     spend()
-    time.sleep(LONG_SECONDS)
+    if not is_redelivered(self):
+        time.sleep(LONG_SECONDS)
+    return "done"
+
+
+@app.task
+def run_a_while() -> str:
+    """Go on for two seconds."""
+    spend()
+    time.sleep(2)
     return "done"
 
 
