@@ -28,6 +28,9 @@ STATUSES: tuple[str, ...] = get_args(Status)
 CostStatus = Literal["priced", "free", "unpriced", "no_usage", "invalid"]
 COST_STATUSES: tuple[str, ...] = get_args(CostStatus)
 
+Omission = Literal["excluded", "sampled_out"]
+"""Why an execution is left out on purpose."""
+
 # 2**53 - 1 is the largest integer every JSON reader keeps exact.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Microseconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -123,11 +126,19 @@ class Cost(NamedTuple):
     problem: str | None = None
 
 
+class Verdict(NamedTuple):
+    """What the worker's main process says of an execution that was cut short; None leaves the error that it has."""
+
+    status: Status
+    error_type: str | None = None
+
+
 class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One execution of a task (one attempt) or one monitored call, after its end.
 
     ``event_id`` is the key of idempotence: a UUIDv7 made once per execution. ``attempt`` is 0 for the first try.
-    Waits are ``None`` when they are not known.
+    Waits are ``None`` when they are not known; where two clocks disagree and one would be negative, it is 0 and
+    ``clock_skewed`` says so.
     """
 
     event_id: Identifier
@@ -149,6 +160,7 @@ class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
     queue: Text | None = None
     broker_wait_us: Microseconds | None = None
     prefetch_wait_us: Microseconds | None = None
+    clock_skewed: bool = False
     tags: dict[str, str] = {}
     calls: tuple[ModelCall, ...] = ()
 
@@ -157,8 +169,8 @@ class Source(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One process of the host, with its running counters.
 
     ``captured`` is how many events it has produced up to and including the ones sent with it; ``dropped`` counts those
-    that were given up, by reason. Both only grow, so that the writer keeps the largest it has seen, in whatever order
-    they arrive.
+    that were given up, by reason. ``excluded`` and ``sampled_out`` are executions that the settings leave out: they
+    were never events. All of them only grow, so that the writer keeps the largest it has seen, in whatever order.
     """
 
     source_id: Identifier
@@ -166,6 +178,8 @@ class Source(Struct, frozen=True, omit_defaults=True, kw_only=True):
     pid: Count
     captured: Count = 0
     dropped: dict[str, Count] = {}
+    excluded: Count = 0
+    sampled_out: Count = 0
 
 
 class SourceBatch(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ except ImportError as error:
 
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.context import Execution, current_execution
-from aurea_celery.capture.recording import count_call, uncounted
+from aurea_celery.capture.recording import count_call
 from aurea_celery.events import ModelCall
 from aurea_celery.usage import SpanReading, read_span
 
@@ -46,7 +46,8 @@ class _OpenSpan:
 class AureaSpanProcessor(SpanProcessor):
     """Counts the model calls that spans tell of; thread-safe, never blocks, never raises into the host.
 
-    A call belongs to the execution in which its span started, wherever and whenever the span ends. Of spans within
+    A call belongs to the execution in which its span started, wherever the span ends; if it ends after that one, it is
+    an execution of its own. Spans that are never ended are given up, ``given_up_count`` of them so far. Of spans within
     each other that tell of the same tokens, such as an agent's around its model calls, the one that ends first counts;
     what a tool spends inside is its own. Of a span's attributes only numbers and names are read, never a prompt.
 
@@ -60,6 +61,7 @@ class AureaSpanProcessor(SpanProcessor):
 
     def __init__(self) -> None:
         self._open: OrderedDict[Key, _OpenSpan] = OrderedDict()
+        self.given_up_count = 0
 
     @guarded
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -101,13 +103,13 @@ class AureaSpanProcessor(SpanProcessor):
     def _forget_oldest(self) -> None:
         """Give up a span that has been open for longest, as one that its host forgot to end."""
         self._open.popitem(last=False)
-        uncounted["too_many_open_spans"] += 1
+        self.given_up_count += 1
         log_once_a_minute(
             "too_many_open_spans",
             logging.WARNING,
             "aurea-celery: more than %d spans are open, so the oldest is not counted when it ends (%d so far)",
             MOST_OPEN_SPANS,
-            uncounted["too_many_open_spans"],
+            self.given_up_count,
         )
 
 

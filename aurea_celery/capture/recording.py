@@ -8,7 +8,6 @@ counts are the same. It is one call then, with what the host says of it in the f
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -23,13 +22,10 @@ from aurea_celery.usage import Reading, read_part, read_usage
 US_PER_MS = 1000
 MOST_HANDED_ON = 64
 
-uncounted: Counter[str] = Counter()
-"""How many model calls were not counted in this process, by reason."""
-
 
 @dataclass(slots=True, eq=False)
 class Told:
-    """A model call that one side told of; ``place`` is where its execution keeps it, None in an execution around."""
+    """A model call that one side told of; ``place`` is where the execution keeps it, None if another one does."""
 
     place: int | None
     call: ModelCall
@@ -48,11 +44,8 @@ class Told:
 def count_call(execution: Execution, call: ModelCall, *, response_id: str | None = None, by_span: bool = False) -> None:
     """Add a model call to an execution, unless the other side told of the same response before.
 
-    A call that comes after the end of its execution is not counted: its row is on its way already.
+    A call that comes after the end is an execution of its own.
     """
-    if execution.has_ended:
-        _drop_late_call()
-        return
     ours, theirs = _sides(execution, by_span=by_span)
     twin = next((one for one in tuple(theirs) if one.is_same(call, response_id)), None)
     if twin is None:
@@ -94,16 +87,6 @@ def _merged_usage(host: Usage, span: Usage) -> Usage:
         return host
     details = {name: getattr(span, name) for name in Usage.__struct_fields__ if getattr(host, name) is None}
     return msgspec.structs.replace(host, **details)
-
-
-def _drop_late_call() -> None:
-    uncounted["execution_ended"] += 1
-    log_once_a_minute(
-        "execution_ended",
-        logging.WARNING,
-        "aurea-celery: a model call ended after its task or monitored function, so it is not counted (%d so far)",
-        uncounted["execution_ended"],
-    )
 
 
 def call_of(
@@ -179,7 +162,7 @@ def record_usage(
             "no_execution",
             logging.WARNING,
             "aurea-celery: record_usage was called outside of a task or monitored function, so nothing is recorded; "
-            "a thread that a task starts is outside, unless it runs in contextvars.copy_context()",
+            "a thread that a task starts is outside, unless it runs carry_context(function)",
         )
         return
     reading = read_part(response)

@@ -45,6 +45,7 @@ class ExecutionPart(NamedTuple):
     queue: str | None
     broker_wait_ms: Decimal | None
     prefetch_wait_ms: Decimal | None
+    clock_skewed: bool
     tags: str
 
 
@@ -124,6 +125,7 @@ def _execution_part(event: TaskEvent) -> ExecutionPart:
         event.queue,
         _maybe_ms(event.broker_wait_us),
         _maybe_ms(event.prefetch_wait_us),
+        event.clock_skewed,
         msgspec.json.encode(event.tags).decode() if event.tags else "{}",
     )
 

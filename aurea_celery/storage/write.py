@@ -53,6 +53,8 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
         "duplicates": _books.duplicates + _new.duplicates,
         # Drop counters only grow: the later of two reports is the one with more captured.
         "dropped": sa.case((_new.captured >= _books.captured, _new.dropped), else_=_books.dropped),
+        "excluded": sa.func.greatest(_books.excluded, _new.excluded),
+        "sampled_out": sa.func.greatest(_books.sampled_out, _new.sampled_out),
         "last_seen_at": sa.func.greatest(_books.last_seen_at, _new.last_seen_at),
     },
 )
@@ -274,6 +276,8 @@ def _keep_books(
             "rejected": rejected[sender],
             "duplicates": len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
             "dropped": part.source.dropped,
+            "excluded": part.source.excluded,
+            "sampled_out": part.source.sampled_out,
             "first_seen_at": now,
             "last_seen_at": now,
         }

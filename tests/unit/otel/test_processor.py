@@ -11,7 +11,6 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from aurea_celery import otel
-from aurea_celery.capture.recording import uncounted
 from aurea_celery.otel import AureaSpanProcessor
 from tests.support.model_calls import calls_of
 from tests.support.sinks import RecordingSink
@@ -86,25 +85,22 @@ def test_a_span_outside_of_an_execution_is_nobodys(tracer: trace.Tracer, sink: R
     assert sink.calls == []
 
 
-def test_a_span_that_ends_after_its_execution_is_not_counted(
-    tracer: trace.Tracer, sink: RecordingSink, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_span_that_ends_after_its_execution_is_one_of_its_own(tracer: trace.Tracer, sink: RecordingSink) -> None:
     spans: list[trace.Span] = []
-    before = uncounted["execution_ended"]
     assert calls_of(sink, lambda: spans.append(tracer.start_span("chat", attributes=usage(10)))) == ()
 
     spans[0].end()
 
-    assert sink.calls == []
-    assert uncounted["execution_ended"] == before + 1
-    assert "ended after its task" in caplog.text
+    assert [event.task_name for event in sink.finished] == ["task", "task (after its end)"]
+    assert inputs(sink.last.calls) == [10]
+    assert sink.last.job_id == "job"
 
 
-def test_spans_that_never_end_are_given_up(
-    tracer: trace.Tracer, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_spans_that_never_end_are_given_up(sink: RecordingSink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otel, "MOST_OPEN_SPANS", 3)
-    before = uncounted["too_many_open_spans"]
+    provider, processor = TracerProvider(shutdown_on_exit=False), AureaSpanProcessor()
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("tests")
 
     def body() -> None:
         spans = [tracer.start_span("chat", attributes=usage(number)) for number in range(5)]
@@ -112,7 +108,7 @@ def test_spans_that_never_end_are_given_up(
             span.end()
 
     assert inputs(calls_of(sink, body)) == [2, 3, 4]
-    assert uncounted["too_many_open_spans"] == before + 2
+    assert processor.given_up_count == 2
 
 
 def test_a_fault_of_ours_stays_ours(tracer: trace.Tracer, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch) -> None:
