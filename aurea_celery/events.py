@@ -245,4 +245,4 @@ def clean_text(value: Any) -> str:
         text = text[:TEXT_MAX_CHARACTERS]
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode("utf-8")
-    return text.replace("\0", "")
+    return text.replace("\0", "") if "\0" in text else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from typing import Any
 
@@ -43,8 +44,8 @@ def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> Task
         group_id=_text(request.group),
         attempt=request.retries or 0,
         redelivered=bool(delivery.get("redelivered")),
-        worker=selection.worker_label or _text(request.hostname),
-        queue=_text(delivery.get("routing_key")),
+        worker=selection.worker_label or _name(request.hostname),
+        queue=_name(delivery.get("routing_key")),
         broker_wait_us=broker_wait_us,
         prefetch_wait_us=prefetch_wait_us,
         clock_skewed=clock_skewed,
@@ -54,7 +55,7 @@ def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> Task
 
 def _name_of(task: Any, request: Any) -> str:
     """The task's name; of Celery's map and starmap also that of the task that they run."""
-    name = clean_text(task.name) or "unknown"
+    name = _name(task.name) or "unknown"
     if name not in RUNNING_OTHERS:
         return name
     inner = (request.kwargs or {}).get("task") or next(iter(request.args or ()), None)
@@ -84,6 +85,12 @@ def _eta_us(eta: Any) -> int:
         return to_us(moment)
     except (ValueError, TypeError):
         return 0
+
+
+@functools.lru_cache(maxsize=1024)
+def _name(value: str | None) -> str | None:
+    """A text of which there are few: looked at once."""
+    return None if value is None else clean_text(value)
 
 
 def _text(value: Any) -> str | None:

@@ -44,6 +44,8 @@ class Selection:
 
     def samples_out(self, event_id: str) -> bool:
         """Whether an execution without a model call is left out; the same for the same id wherever it is asked."""
+        if not self._left_out_share:
+            return False
         return int(event_id[-_RANDOM_DIGITS:], 16) < self._left_out_share * _RANDOM_RANGE
 
     def tags_of(self, task: Any) -> dict[str, str]:
