@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import random
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,9 +18,8 @@ from aurea_celery.embedded import EmbeddedStack
 from aurea_celery.events import ModelCall, Source, TaskEvent, Usage, encode, encode_batch
 from aurea_celery.models import upgrade_database
 from aurea_celery.pricing import price
-from aurea_celery.storage.bulk import copy, copy_lines
 from aurea_celery.storage.database import create_engine
-from aurea_celery.storage.rows import COLUMNS, rows_of
+from aurea_celery.storage.rows import COLUMNS, Row, rows_of
 from aurea_celery.storage.write import Writer
 from bench.ratio import Pair, interleaved
 
@@ -67,7 +69,7 @@ def measure(database_url: str, rounds: int) -> Pair:
 
     def raw_copy() -> float:
         events = [[make_event(rng) for _ in range(BATCH_EVENTS)] for _ in range(BATCHES)]
-        texts = [copy_lines([row for event in batch for row in rows_of(event, price)]) for batch in events]
+        texts = [_csv([row for event in batch for row in rows_of(event, price)]) for batch in events]
         return _seconds(functools.partial(_copy_batch, engine), texts)
 
     try:
@@ -77,9 +79,17 @@ def measure(database_url: str, rounds: int) -> Pair:
         engine.dispose()
 
 
+def _csv(rows: list[Row]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue()
+
+
 def _copy_batch(engine: sa.Engine, text: str) -> None:
     with engine.begin() as connection:
-        copy(connection, "metrics", COLUMNS, text)
+        raw: Any = connection.connection.dbapi_connection
+        with raw.cursor() as cursor:
+            cursor.copy_expert(f"COPY metrics ({', '.join(COLUMNS)}) FROM STDIN (FORMAT csv)", io.StringIO(text))
 
 
 def _seconds(write: Callable[[str], None], texts: list[str]) -> float:

@@ -16,7 +16,7 @@ BUCKET_BASE = 1.1
 
 SMALLEST_BUCKET = -100
 
-QUARTER = "to_timestamp(floor(extract(epoch FROM created_at) / 900) * 900)"
+QUARTER = "to_timestamp(floor(date_part('epoch', created_at) / 900) * 900)"
 BUCKET = (
     f"CASE WHEN latency_ms > 0"
     f" THEN greatest({SMALLEST_BUCKET}, ceil(ln(CAST(latency_ms AS float8)) / ln(CAST({BUCKET_BASE} AS float8))))"
@@ -45,13 +45,13 @@ class Rollup(NamedTuple):
     measures: dict[str, str]
     where: str = "true"
 
-    def insert(self, relation: str) -> sa.TextClause:
+    def insert(self, relation: str) -> str:
         """The statement that adds a relation's rows."""
         values = self.key | self.measures
         sums = ", ".join(f"{expression} AS {name}" for name, expression in values.items())
         added = ", ".join(f"{name} = {self._combined(name)}" for name in self.measures)
         places = ", ".join(str(number) for number in range(1, len(self.key) + 1))
-        return sa.text(
+        return (
             f"INSERT INTO {self.table} ({', '.join(values)})"  # noqa: S608 - our own names throughout
             f" SELECT {sums} FROM {relation} WHERE {self.where} GROUP BY {places} ORDER BY {places}"
             f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {added}"
@@ -78,10 +78,9 @@ ROLLUPS = (
 )
 
 
-def add(connection: sa.Connection, relation: str) -> None:
-    """Add a relation's rows to every rollup."""
-    for rollup in ROLLUPS:
-        connection.execute(rollup.insert(relation))
+def adding(relation: str) -> str:
+    """The same for all rollups, as the steps of a WITH that follow the one that makes the relation."""
+    return ", ".join(f"{rollup.table}_changed AS ({rollup.insert(relation)})" for rollup in ROLLUPS)
 
 
 def rebuild(connection: sa.Connection) -> None:
@@ -90,4 +89,4 @@ def rebuild(connection: sa.Connection) -> None:
     connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
     for rollup in ROLLUPS:
         connection.execute(sa.text(f"DELETE FROM {rollup.table}"))  # noqa: S608 - our own names
-    add(connection, "metrics")
+        connection.execute(sa.text(rollup.insert("metrics")))

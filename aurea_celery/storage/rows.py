@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Context, Decimal
@@ -17,7 +16,7 @@ Price = Callable[[ModelCall, datetime], Cost]
 
 NO_MODEL, UNKNOWN_MODEL = "none", "unknown"
 UNPRICED = ("unpriced", "invalid")
-ZERO = Decimal(0)
+ZERO, MILLISECONDS = Decimal(0), Decimal("0.001")
 EXACT = Context(prec=1000)  # Python's default rounds every sum to 28 digits
 
 # Of several calls of one model in one row, the status that says most: money first, then what is missing.
@@ -145,39 +144,42 @@ def _model_part(seq: int, latency_ms: Decimal, model: str, calls: list[ModelCall
 
 def _tokens(usages: list[Usage]) -> Tokens:
     """The sums of what is known; None where nothing is."""
-    each = [
-        Tokens(
-            usage.token_count,
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_input_tokens,
-            usage.cache_write_input_tokens,
-            usage.reasoning_output_tokens,
-        )
-        for usage in usages
-    ]
-    if len(each) == 1:
-        return each[0]
-    known = [[count for count in counts if count is not None] for counts in zip(*each, strict=True)]
+    if len(usages) == 1:
+        return _tokens_of(usages[0])
+    known = [[count for count in counts if count is not None] for counts in zip(*map(_tokens_of, usages), strict=True)]
     return Tokens._make([sum(counts) if counts else None for counts in known])
+
+
+def _tokens_of(usage: Usage) -> Tokens:
+    return Tokens(
+        usage.token_count,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_input_tokens,
+        usage.cache_write_input_tokens,
+        usage.reasoning_output_tokens,
+    )
 
 
 def _money(calls: list[ModelCall], costs: list[Cost]) -> Money:
     """The sum of the costs that are known, and how many tokens have none."""
-    leading = min(costs, key=lambda cost: STATUS_RANK[cost.status]) if len(costs) > 1 else costs[0]
-    unpriced = [call.usage.token_count for call, cost in zip(calls, costs, strict=True) if cost.status in UNPRICED]
-    return Money(
-        sum(unpriced),
-        functools.reduce(EXACT.add, [cost.usd for cost in costs if cost.status == "priced"], ZERO),
-        leading.status,
-        leading.source,
-        next((cost.problem for cost in costs if cost.problem), None),
-        leading.version,
-    )
+    leading = min(costs, key=_rank) if len(costs) > 1 else costs[0]
+    usd, unpriced_tokens, problem = ZERO, 0, None
+    for call, cost in zip(calls, costs, strict=True):
+        problem = problem or cost.problem
+        if cost.status == "priced":
+            usd = EXACT.add(usd, cost.usd)
+        elif cost.status in UNPRICED:
+            unpriced_tokens += call.usage.token_count
+    return Money(unpriced_tokens, usd, leading.status, leading.source, problem, leading.version)
+
+
+def _rank(cost: Cost) -> int:
+    return STATUS_RANK[cost.status]
 
 
 def _ms(microseconds: int) -> Decimal:
-    return Decimal(microseconds).scaleb(-3)
+    return microseconds * MILLISECONDS
 
 
 def _maybe_ms(microseconds: int | None) -> Decimal | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -27,19 +28,20 @@ LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
 
 NAMES = ", ".join(COLUMNS)
-# The rows of this transaction and whose they are. The table lives as long as the connection, so that the catalogue does
-# not grow, and is empty between transactions.
+# The rows of this transaction. The table lives as long as the connection, so that the catalogue does not grow, and is
+# empty between transactions.
 CREATE_INCOMING = sa.text(
     "CREATE TEMP TABLE IF NOT EXISTS incoming ON COMMIT DELETE ROWS"  # noqa: S608 - our own names
-    f" AS SELECT {NAMES}, CAST(0 AS integer) AS sender FROM metrics WITH NO DATA"
+    f" AS SELECT {NAMES} FROM metrics WITH NO DATA"
 )
 CLEAR_INCOMING = sa.text("DELETE FROM incoming")
-# Afterwards `incoming` holds exactly the rows that are new; comes back with the others.
+# One statement, so that what was really inserted goes from one step to the next without a table in between. Comes back
+# with the events that were there already.
 INSERT_INCOMING = sa.text(
     f"WITH inserted AS (INSERT INTO metrics ({NAMES}) SELECT {NAMES} FROM incoming"  # noqa: S608 - our own names
-    " ORDER BY created_at, event_id, seq ON CONFLICT DO NOTHING RETURNING event_id, seq)"
-    " DELETE FROM incoming WHERE (event_id, seq) NOT IN (SELECT event_id, seq FROM inserted)"
-    " RETURNING sender, executions"
+    f" ORDER BY created_at, event_id, seq ON CONFLICT DO NOTHING RETURNING *), {rollups.adding('inserted')}"
+    " SELECT CAST(event_id AS text) FROM (SELECT event_id FROM incoming WHERE executions = 1"
+    " EXCEPT SELECT event_id FROM inserted WHERE executions = 1) AS there_already"
 )
 
 
@@ -185,9 +187,9 @@ def _write(connection: sa.Connection, delivered: list[Delivered], price: Price) 
     """Write rows, rollups and books; raises if an event breaks a rule of the database."""
     rejected = _reject_unreadable(connection, delivered)
     events = _unique(delivered)
-    duplicates = _insert(connection, events, price)
-    written = Counter(sender for sender, _ in events)
-    written.subtract(duplicates)
+    there_already = _insert(connection, (event for _, event in events.values()), price) if events else []
+    written = Counter(sender for sender, _ in events.values())
+    written.subtract(events[event_id][0] for event_id in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
@@ -195,33 +197,27 @@ def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], pri
     """After a rule was broken somewhere: the same, but the events that break one are kept aside with the reason."""
     rejected = _reject_unreadable(connection, delivered)
     written: Counter[int] = Counter()
-    for sender, event in _unique(delivered):
+    for sender, event in _unique(delivered).values():
         try:
             with connection.begin_nested():
-                duplicates = _insert(connection, [(sender, event)], price)
+                there_already = _insert(connection, [event], price)
                 connection.execute(CLEAR_INCOMING)
-            written[sender] += 1 - duplicates[sender]
+            written[sender] += 1 - len(there_already)
         except DBAPIError as error:
             rejected[sender] += _reject_event(connection, delivered[sender].source, event, error)
     _keep_books(connection, delivered, written, rejected)
 
 
-def _unique(delivered: list[Delivered]) -> list[tuple[int, TaskEvent]]:
-    """Every event once, with the number of its sender."""
-    events = {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
-    return list(events.values())
+def _unique(delivered: list[Delivered]) -> dict[str, tuple[int, TaskEvent]]:
+    """Every event once, by its id, with the number of its sender."""
+    return {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
 
 
-def _insert(connection: sa.Connection, events: list[tuple[int, TaskEvent]], price: Price) -> Counter[int]:
-    """Insert the rows of events that are not there yet, and add them to the rollups; by sender how many were there."""
-    if not events:
-        return Counter()
+def _insert(connection: sa.Connection, events: Iterable[TaskEvent], price: Price) -> list[str]:
+    """Insert the rows of events that are not there yet, and add them to the rollups; the ids of the others."""
     connection.execute(CREATE_INCOMING)
-    lines = copy_lines((*row, sender) for sender, event in events for row in rows_of(event, price))
-    copy(connection, "incoming", (*COLUMNS, "sender"), lines)
-    old = connection.execute(INSERT_INCOMING).all()
-    rollups.add(connection, "incoming")
-    return Counter(row.sender for row in old if row.executions)
+    copy(connection, "incoming", COLUMNS, copy_lines(row for event in events for row in rows_of(event, price)))
+    return list(connection.scalars(INSERT_INCOMING))
 
 
 def _reject_unreadable(connection: sa.Connection, delivered: list[Delivered]) -> Counter[int]:
