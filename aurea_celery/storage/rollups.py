@@ -78,6 +78,13 @@ ROLLUPS = (
 )
 
 
+SOURCES = (
+    "job_id, task_name, model_used, status, created_at, executions, calls, token_count, input_tokens, output_tokens,"
+    " unpriced_tokens, latency_ms, cost_estimate"
+)
+"""The columns of ``metrics`` that the rollups are made of."""
+
+
 def adding(relation: str) -> str:
     """The same for all rollups, as the steps of a WITH that follow the one that makes the relation."""
     return ", ".join(f"{rollup.table}_changed AS ({rollup.insert(relation)})" for rollup in ROLLUPS)
