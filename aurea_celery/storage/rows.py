@@ -91,16 +91,15 @@ Row = tuple[object, ...]
 def rows_of(event: TaskEvent, price: Price) -> list[Row]:
     """The rows of an event: one per model, the first of which stands for the execution."""
     execution = _execution_part(event)
-    latency_ms = _ms(event.latency_us)
+    latency_ms = event.latency_us * MILLISECONDS
     by_model: dict[str, list[ModelCall]] = {}
     for call in event.calls:
         by_model.setdefault(call.model or call.response_model or UNKNOWN_MODEL, []).append(call)
     rows: list[Row] = []
     for seq, (model, calls) in enumerate(by_model.items()):
         costs = [price(call, execution.created_at) for call in calls]
-        spent = _model_part(seq, latency_ms, model, calls)
-        rows.append(execution + spent + _tokens([call.usage for call in calls]) + _money(calls, costs))
-    return rows or [execution + ModelPart(0, 1, latency_ms, NO_MODEL, 0) + Tokens(0) + Money(0, ZERO, "no_usage")]
+        rows.append((*execution, *_model_part(seq, latency_ms, model, calls), *_tokens(calls), *_money(calls, costs)))
+    return rows or [(*execution, *ModelPart(0, 1, latency_ms, NO_MODEL, 0), *Tokens(0), *Money(0, ZERO, "no_usage"))]
 
 
 def _execution_part(event: TaskEvent) -> ExecutionPart:
@@ -142,11 +141,12 @@ def _model_part(seq: int, latency_ms: Decimal, model: str, calls: list[ModelCall
     )
 
 
-def _tokens(usages: list[Usage]) -> Tokens:
+def _tokens(calls: list[ModelCall]) -> Tokens:
     """The sums of what is known; None where nothing is."""
-    if len(usages) == 1:
-        return _tokens_of(usages[0])
-    known = [[count for count in counts if count is not None] for counts in zip(*map(_tokens_of, usages), strict=True)]
+    if len(calls) == 1:
+        return _tokens_of(calls[0].usage)
+    each = [_tokens_of(call.usage) for call in calls]
+    known = [[count for count in counts if count is not None] for counts in zip(*each, strict=True)]
     return Tokens._make([sum(counts) if counts else None for counts in known])
 
 
@@ -178,9 +178,5 @@ def _rank(cost: Cost) -> int:
     return STATUS_RANK[cost.status]
 
 
-def _ms(microseconds: int) -> Decimal:
-    return microseconds * MILLISECONDS
-
-
 def _maybe_ms(microseconds: int | None) -> Decimal | None:
-    return None if microseconds is None else _ms(microseconds)
+    return None if microseconds is None else microseconds * MILLISECONDS
