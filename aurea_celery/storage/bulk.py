@@ -34,7 +34,8 @@ def copy_lines(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
 
 
 def _unescaped(text: bytes) -> bytes:
-    """Control characters as they are; ``CONTROL_ESCAPE`` may be the end of an escaped backslash, ``ESCAPE`` is exact."""
+    """Control characters as they are."""
+    # The first pattern is quick and may hit the end of an escaped backslash; the second is exact.
     return ESCAPE.sub(_character, text) if CONTROL_ESCAPE.search(text) else text
 
 

@@ -1,7 +1,7 @@
 """The rollups: sums that change in the transaction that inserts the rows, and can be made anew from them.
 
-One definition serves both: an ``INSERT ... SELECT ... GROUP BY`` over a relation of rows, which is ``incoming`` (what
-this transaction has just inserted) or ``metrics`` (all there is). Tables and keys are always written in the same order,
+One definition serves both: an ``INSERT ... SELECT ... GROUP BY`` over a relation of rows, which is ``inserted`` (what
+this statement has just inserted) or ``metrics`` (all there is). Tables and keys are always written in the same order,
 so that writers never wait for each other in a circle.
 """
 
@@ -16,6 +16,7 @@ BUCKET_BASE = 1.1
 
 SMALLEST_BUCKET = -100
 
+# By date_part, which is floating point in every release and several times as fast as extract; exact for two centuries.
 QUARTER = "to_timestamp(floor(date_part('epoch', created_at) / 900) * 900)"
 BUCKET = (
     f"CASE WHEN latency_ms > 0"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -16,40 +17,15 @@ from sqlalchemy.exc import DBAPIError
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Source, TaskEvent, decode_batch, decode_event
-from aurea_celery.storage import partitions, rollups
-from aurea_celery.storage.bulk import copy, copy_lines
+from aurea_celery.storage import incoming, partitions
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
-from aurea_celery.storage.rows import COLUMNS, Price, rows_of
+from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
 
 logger = logging.getLogger("aurea_celery")
 
 LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
-
-NAMES = ", ".join(COLUMNS)
-# What the session already has: looked up, since a rollback or a pooler may have taken it away.
-SESSION = sa.text(
-    "SELECT to_regclass('pg_temp.incoming') IS NOT NULL AS has_table,"
-    " EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'aurea_insert') AS has_statement"
-)
-# The rows of this transaction. The table lives as long as the session, so that the catalogue does not grow, and is empty
-# between transactions.
-CREATE_INCOMING = sa.text(
-    "CREATE TEMP TABLE incoming ON COMMIT DELETE ROWS"  # noqa: S608 - our own names
-    f" AS SELECT {NAMES} FROM metrics WITH NO DATA"
-)
-CLEAR_INCOMING = sa.text("DELETE FROM incoming")
-# One statement, so that the rows really inserted go to the rollups without a table in between; prepared, because reading
-# and planning it takes as long as a third of its work. Comes back with the events that were there already.
-PREPARE_INSERT = sa.text(
-    f"PREPARE aurea_insert AS WITH inserted AS (INSERT INTO metrics ({NAMES}) SELECT {NAMES} FROM incoming"  # noqa: S608
-    " ORDER BY created_at, event_id, seq ON CONFLICT DO NOTHING"
-    f" RETURNING event_id, {rollups.SOURCES}), {rollups.adding('inserted')}"
-    " SELECT CAST(event_id AS text) FROM (SELECT event_id FROM incoming WHERE executions = 1"
-    " EXCEPT SELECT event_id FROM inserted WHERE executions = 1) AS there_already"
-)
-INSERT_INCOMING = sa.text("EXECUTE aurea_insert")
 
 
 _books, _new = metrics_sources.c, insert(metrics_sources).excluded
@@ -65,6 +41,10 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
         "last_seen_at": sa.func.greatest(_books.last_seen_at, _new.last_seen_at),
     },
 )
+
+
+Insert = Callable[[sa.Connection], list[str]]
+"""Inserts what is incoming; the ids of the events that were there already."""
 
 
 class Unreadable(NamedTuple):
@@ -151,14 +131,14 @@ class Writer:
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
             self._prepare()
-            try:
-                with self._engine.begin() as connection:
-                    _write(connection, delivered, self._price)
-            except DBAPIError as error:
-                if not is_data_error(error):
-                    raise
-                with self._engine.begin() as connection:
-                    _write_one_by_one(connection, delivered, self._price)
+            for way in WAYS:
+                try:
+                    with self._engine.begin() as connection:
+                        way(connection, delivered, self._price)
+                    break
+                except DBAPIError as error:
+                    if way is WAYS[-1] or not is_data_error(error):
+                        raise
 
     def _prepare(self) -> None:
         """Check the schema, and make partitions ahead, once an hour."""
@@ -190,45 +170,46 @@ def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
     return Delivered(source, events, unreadable)
 
 
-def _write(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:
+def _write(connection: sa.Connection, delivered: list[Delivered], price: Price, insert: Insert) -> None:
     """Write rows, rollups and books; raises if an event breaks a rule of the database."""
     rejected = _reject_unreadable(connection, delivered)
     events = _unique(delivered)
-    there_already = _insert(connection, (event for _, event in events.values()), price) if events else []
+    there_already = []
+    if events:
+        incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
+        there_already = insert(connection)
     written = Counter(sender for sender, _ in events.values())
     written.subtract(events[event_id][0] for event_id in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
 def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:
-    """After a rule was broken somewhere: the same, but the events that break one are kept aside with the reason."""
+    """The same, but the events that break a rule are kept aside with the reason."""
     rejected = _reject_unreadable(connection, delivered)
     written: Counter[int] = Counter()
     for sender, event in _unique(delivered).values():
         try:
             with connection.begin_nested():
-                there_already = _insert(connection, [event], price)
-                connection.execute(CLEAR_INCOMING)
+                incoming.fill(connection, rows_of(event, price))
+                there_already = incoming.insert_missing(connection)
+                incoming.clear(connection)
             written[sender] += 1 - len(there_already)
         except DBAPIError as error:
             rejected[sender] += _reject_event(connection, delivered[sender].source, event, error)
     _keep_books(connection, delivered, written, rejected)
 
 
+# Each is slower than the one before, and takes more: nearly every message has only new events that break no rule.
+WAYS = (
+    functools.partial(_write, insert=incoming.insert_all),
+    functools.partial(_write, insert=incoming.insert_missing),
+    _write_one_by_one,
+)
+
+
 def _unique(delivered: list[Delivered]) -> dict[str, tuple[int, TaskEvent]]:
     """Every event once, by its id, with the number of its sender."""
     return {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
-
-
-def _insert(connection: sa.Connection, events: Iterable[TaskEvent], price: Price) -> list[str]:
-    """Insert the rows of events that are not there yet, and add them to the rollups; the ids of the others."""
-    session = connection.execute(SESSION).one()
-    if not session.has_table:
-        connection.execute(CREATE_INCOMING)
-    if not session.has_statement:
-        connection.execute(PREPARE_INSERT)
-    copy(connection, "incoming", COLUMNS, copy_lines(row for event in events for row in rows_of(event, price)))
-    return list(connection.scalars(INSERT_INCOMING))
 
 
 def _reject_unreadable(connection: sa.Connection, delivered: list[Delivered]) -> Counter[int]:
