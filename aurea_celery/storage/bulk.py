@@ -48,7 +48,7 @@ def copy(connection: sa.Connection, table: str, columns: Sequence[str], lines: I
 
     Raises:
         sqlalchemy.exc.DBAPIError: If the server refuses them, as for any statement.
-        Exception: What making the lines raises.
+        BaseException: What making the lines raises.
     """
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN {FORMAT}"
     raw: Any = connection.connection.dbapi_connection
@@ -71,11 +71,11 @@ class _Reader:
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
 
     def read(self, _size: int) -> bytes:
         try:
             return next(self._lines, b"")
-        except Exception as error:
+        except BaseException as error:
             self.fault = error
             raise
