@@ -36,6 +36,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
 Identifier = Annotated[str, Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
 
 
+# None of these can be part of a circle: the garbage collector need not look at them (gc=False).
 class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The tokens of one model call; names follow the OpenTelemetry GenAI conventions.
 

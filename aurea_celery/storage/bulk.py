@@ -25,8 +25,8 @@ _encoder = msgspec.json.Encoder()
 def copy_lines(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     r"""Rows in the form that :func:`copy` takes, some at a time; ``None`` is NULL.
 
-    >>> list(copy_lines([('a,"b', None, 1), ("c", Decimal("0.1"), 2)]))
-    [b'"a,\\"b",null,1\n"c","0.1",2\n']
+    >>> list(copy_lines([('a,"b', None, 1), ("c", True, 2)]))
+    [b'"a,\\"b",null,1\n"c",true,2\n']
     """
     remaining = iter(rows)
     while piece := [_encoder.encode(row)[1:-1] for row in itertools.islice(remaining, PIECE_ROWS)]:

@@ -43,7 +43,7 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
 )
 
 
-Insert = Callable[[sa.Connection], list[str]]
+InsertIncoming = Callable[[sa.Connection], list[str]]
 """Inserts what is incoming; the ids of the events that were there already."""
 
 
@@ -170,14 +170,16 @@ def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
     return Delivered(source, events, unreadable)
 
 
-def _write(connection: sa.Connection, delivered: list[Delivered], price: Price, insert: Insert) -> None:
+def _write(
+    connection: sa.Connection, delivered: list[Delivered], price: Price, insert_incoming: InsertIncoming
+) -> None:
     """Write rows, rollups and books; raises if an event breaks a rule of the database."""
     rejected = _reject_unreadable(connection, delivered)
     events = _unique(delivered)
     there_already = []
     if events:
         incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
-        there_already = insert(connection)
+        there_already = insert_incoming(connection)
     written = Counter(sender for sender, _ in events.values())
     written.subtract(events[event_id][0] for event_id in there_already)
     _keep_books(connection, delivered, written, rejected)
@@ -201,8 +203,8 @@ def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], pri
 
 # Each is slower than the one before, and takes more: nearly every message has only new events that break no rule.
 WAYS = (
-    functools.partial(_write, insert=incoming.insert_all),
-    functools.partial(_write, insert=incoming.insert_missing),
+    functools.partial(_write, insert_incoming=incoming.insert_all),
+    functools.partial(_write, insert_incoming=incoming.insert_missing),
     _write_one_by_one,
 )
 
