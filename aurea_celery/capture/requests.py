@@ -38,10 +38,10 @@ def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> Task
         started_at_us=started_us,
         ended_at_us=started_us,
         latency_us=0,
-        task_id=_text(request.id),
-        root_id=_text(request.root_id),
-        parent_id=_text(request.parent_id),
-        group_id=_text(request.group),
+        task_id=request.id and clean_text(request.id),
+        root_id=request.root_id and clean_text(request.root_id),
+        parent_id=request.parent_id and clean_text(request.parent_id),
+        group_id=request.group and clean_text(request.group),
         attempt=request.retries or 0,
         redelivered=bool(delivery.get("redelivered")),
         worker=selection.worker_label or _name(request.hostname),
@@ -49,7 +49,7 @@ def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> Task
         broker_wait_us=broker_wait_us,
         prefetch_wait_us=prefetch_wait_us,
         clock_skewed=clock_skewed,
-        tags=selection.tags_of(task),
+        tags=selection.tags_of(task, request),
     )
 
 
@@ -90,8 +90,4 @@ def _eta_us(eta: Any) -> int:
 @functools.lru_cache(maxsize=1024)
 def _name(value: str | None) -> str | None:
     """A text of which there are few: looked at once."""
-    return None if value is None else clean_text(value)
-
-
-def _text(value: Any) -> str | None:
     return None if value is None else clean_text(value)
