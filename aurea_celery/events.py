@@ -39,7 +39,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
 Identifier = Annotated[str, Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
 
 
-class Usage(Struct, frozen=True, omit_defaults=True, kw_only=True):
+# None of these can be part of a circle: the garbage collector need not look at them (gc=False).
+class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The tokens of one model call; names follow the OpenTelemetry GenAI conventions.
 
     ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other
@@ -94,7 +95,7 @@ class Usage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.total_tokens is None and (self.input_tokens is not None or self.output_tokens is not None)
 
 
-class ModelCall(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class ModelCall(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One call to a model inside an execution.
 
     ``cost_usd`` is the event's own cost (a custom function's or the provider's figure); it wins over every price
@@ -133,7 +134,7 @@ class Verdict(NamedTuple):
     error_type: str | None = None
 
 
-class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class TaskEvent(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One execution of a task (one attempt) or one monitored call, after its end.
 
     ``event_id`` is the key of idempotence: a UUIDv7 made once per execution. ``attempt`` is 0 for the first try.
@@ -245,4 +246,4 @@ def clean_text(value: Any) -> str:
         text = text[:TEXT_MAX_CHARACTERS]
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode("utf-8")
-    return text.replace("\0", "")
+    return text.replace("\0", "") if "\0" in text else text

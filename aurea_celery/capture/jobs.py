@@ -34,7 +34,7 @@ class _Inherited(NamedTuple):
 
 def job_of(task: Any, request: Any) -> Job:
     """The job of a task that runs, or would have; one that runs eagerly has no message that could carry it."""
-    named, canvas = _surrounding() if request.is_eager else _Inherited(None, None)
+    named, canvas = _surrounding() if request.is_eager else (None, None)
     named = getattr(request, JOB_HEADER, None) or named or getattr(task, JOB_OPTION, None)
     if named:
         return Job(clean_text(named), is_named=True)

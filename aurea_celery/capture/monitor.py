@@ -23,7 +23,7 @@ from aurea_celery.capture.context import (
     new_event,
     running,
 )
-from aurea_celery.capture.recording import hand_on
+from aurea_celery.capture.recording import pass_on
 from aurea_celery.capture.registry import default_destination
 from aurea_celery.capture.results import count_result
 from aurea_celery.events import clean_text
@@ -98,7 +98,7 @@ class _Monitor:
         around = current_execution()
         if around is not None:
             around.counted.extend(execution.counted)
-            hand_on(execution, around)
+            pass_on(execution, around)
             if execution.has_calls:
                 around.counted.append(result)
 

@@ -57,7 +57,7 @@ def count_call(execution: Execution, call: ModelCall, *, response_id: str | None
         execution.correct_call(twin.place, _merged(by_host, by_its_span))
 
 
-def hand_on(inner: Execution, around: Execution) -> None:
+def pass_on(inner: Execution, around: Execution) -> None:
     """Let the execution around one that has ended know what its spans told: it may record what comes out of it."""
     if inner.told is not None:
         told, _ = _sides(inner, by_span=True)

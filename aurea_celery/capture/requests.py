@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from typing import Any
 
@@ -37,24 +38,24 @@ def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> Task
         started_at_us=started_us,
         ended_at_us=started_us,
         latency_us=0,
-        task_id=_text(request.id),
-        root_id=_text(request.root_id),
-        parent_id=_text(request.parent_id),
-        group_id=_text(request.group),
+        task_id=request.id and clean_text(request.id),
+        root_id=request.root_id and clean_text(request.root_id),
+        parent_id=request.parent_id and clean_text(request.parent_id),
+        group_id=request.group and clean_text(request.group),
         attempt=request.retries or 0,
         redelivered=bool(delivery.get("redelivered")),
-        worker=selection.worker_label or _text(request.hostname),
-        queue=_text(delivery.get("routing_key")),
+        worker=selection.worker_label or _name(request.hostname),
+        queue=_name(delivery.get("routing_key")),
         broker_wait_us=broker_wait_us,
         prefetch_wait_us=prefetch_wait_us,
         clock_skewed=clock_skewed,
-        tags=selection.tags_of(task),
+        tags=selection.tags_of(task, request),
     )
 
 
 def _name_of(task: Any, request: Any) -> str:
     """The task's name; of Celery's map and starmap also that of the task that they run."""
-    name = clean_text(task.name) or "unknown"
+    name = _name(task.name) or "unknown"
     if name not in RUNNING_OTHERS:
         return name
     inner = (request.kwargs or {}).get("task") or next(iter(request.args or ()), None)
@@ -86,5 +87,7 @@ def _eta_us(eta: Any) -> int:
         return 0
 
 
-def _text(value: Any) -> str | None:
+@functools.lru_cache(maxsize=1024)
+def _name(value: str | None) -> str | None:
+    """A text of which there are few: looked at once."""
     return None if value is None else clean_text(value)

@@ -44,18 +44,18 @@ class Selection:
 
     def samples_out(self, event_id: str) -> bool:
         """Whether an execution without a model call is left out; the same for the same id wherever it is asked."""
+        if not self._left_out_share:
+            return False
         return int(event_id[-_RANDOM_DIGITS:], 16) < self._left_out_share * _RANDOM_RANGE
 
-    def tags_of(self, task: Any) -> dict[str, str]:
+    def tags_of(self, task: Any, request: Any) -> dict[str, str]:
         """The tags of a running task's row: the settings', then the message's, which win."""
         tags = self._made_tags(task) or {} if self._tags else self._static_tags
-        request = task.request
-        named = {name: _header(request, name) for name in self._tag_headers}
         given = _header(request, TAGS_HEADER)
-        if not given and not any(value is not None for value in named.values()):
+        if not given and not self._tag_headers:
             return tags
-        present = {name: value for name, value in named.items() if value is not None}
-        return tags | _clean(present) | (_clean(given) if isinstance(given, Mapping) else {})
+        named = {name: value for name in self._tag_headers if (value := _header(request, name)) is not None}
+        return tags | _clean(named) | (_clean(given) if isinstance(given, Mapping) else {})
 
     @property
     def static_tags(self) -> dict[str, str]:
@@ -81,4 +81,4 @@ def _clean(tags: Mapping[str, Any]) -> dict[str, str]:
 def _header(request: Any, name: str) -> Any:
     """A header of the task's message; where another library has put an inner dictionary, that one hides it."""
     value = getattr(request, name, None)
-    return (request.headers or {}).get(name) if value is None else value
+    return request.headers.get(name) if value is None and request.headers else value
