@@ -36,6 +36,16 @@ def test_each_side_adds_what_only_it_knows(is_recorded_first: bool, tracer: trac
     assert second.latency_us is not None
 
 
+def test_one_span_answers_for_one_recorded_call(tracer: trace.Tracer, sink: RecordingSink) -> None:
+    def body() -> None:
+        with spanning(tracer, "chat", usage(10)):
+            pass
+        record_usage(input_tokens=10, output_tokens=1)
+        record_usage(input_tokens=10, output_tokens=1)
+
+    assert inputs(calls_of(sink, body)) == [10, 10]
+
+
 def test_two_equal_calls_of_which_one_is_recorded(tracer: trace.Tracer, sink: RecordingSink) -> None:
     """Each recorded call answers for one span."""
 
