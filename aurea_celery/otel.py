@@ -27,6 +27,7 @@ from aurea_celery.events import ModelCall
 from aurea_celery.usage import SpanReading, read_span
 
 MOST_OPEN_SPANS = 10_000
+MOST_NESTED_SPANS = 64
 NS_PER_US = 1000
 
 Key = tuple[int, int]
@@ -34,11 +35,12 @@ Key = tuple[int, int]
 
 @dataclass(slots=True, eq=False)
 class _OpenSpan:
-    """A span that started in an execution; ``is_told`` once it or a span below it told of its usage."""
+    """A span that started in an execution; ``is_told`` once a span below it told of its usage."""
 
     execution: Execution
     parent: _OpenSpan | None
     is_tool: bool
+    depth: int
     is_told: bool = False
     is_counted: bool = False
 
@@ -73,7 +75,9 @@ class AureaSpanProcessor(SpanProcessor):
         if execution is None:
             return
         is_tool = (span.attributes or {}).get("gen_ai.operation.name") == "execute_tool"
-        self._open[_key(span)] = _OpenSpan(execution, parent, is_tool)
+        # Spans that start in the last one's lifetime, each in turn, would keep all before them for ever.
+        depth = parent.depth + 1 if parent and parent.depth < MOST_NESTED_SPANS else 0
+        self._open[_key(span)] = _OpenSpan(execution, parent if depth else None, is_tool, depth)
         if len(self._open) > MOST_OPEN_SPANS:
             self._forget_oldest()
 

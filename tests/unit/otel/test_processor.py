@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -94,6 +95,22 @@ def test_a_span_that_ends_after_its_execution_is_one_of_its_own(tracer: trace.Tr
     assert [event.task_name for event in sink.finished] == ["task", "task (after its end)"]
     assert inputs(sink.last.calls) == [10]
     assert sink.last.job_id == "job"
+
+
+def test_spans_that_follow_each_other_without_end_are_not_kept(tracer: trace.Tracer, sink: RecordingSink) -> None:
+    """Each starts inside the one before, which then ends."""
+
+    def body() -> None:
+        before = tracer.start_span("step")
+        for _ in range(otel.MOST_NESTED_SPANS * 3):
+            span = tracer.start_span("step", context=trace.set_span_in_context(before))
+            before.end()
+            before = span
+        kept = sum(type(one) is otel._OpenSpan for one in gc.get_objects())
+        assert kept <= otel.MOST_NESTED_SPANS + 1
+        before.end()
+
+    calls_of(sink, body)
 
 
 def test_spans_that_never_end_are_given_up(sink: RecordingSink, monkeypatch: pytest.MonkeyPatch) -> None:
