@@ -32,6 +32,7 @@ Omission = Literal["excluded", "sampled_out"]
 """Why an execution is left out on purpose."""
 
 # 2**53 - 1 is the largest integer every JSON reader keeps exact.
+_COUNT_LIMIT = 2**53
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Microseconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Text = Annotated[str, Meta(max_length=TEXT_MAX_CHARACTERS)]
@@ -66,10 +67,15 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     output_audio_tokens: Count | None = None
 
     def __post_init__(self) -> None:
-        for field in self.__struct_fields__:
-            value = getattr(self, field)
-            if value is not None and (type(value) is not int or not 0 <= value < 2**53):
+        counts = msgspec.structs.astuple(self)
+        for value in counts:
+            if value is not None and (type(value) is not int or not 0 <= value < _COUNT_LIMIT):
+                field = next(name for name, one in zip(self.__struct_fields__, counts, strict=True) if one is value)
                 raise UsageError(f"{field} must be a whole number from 0 to 2**53 - 1, or None")
+        if counts[2:] != _NOTHING_FURTHER:
+            self._check_parts()
+
+    def _check_parts(self) -> None:
         cached = (self.cache_read_input_tokens or 0) + (self.cache_write_input_tokens or 0)
         if cached > (self.input_tokens or 0):
             raise UsageError("cache_read_input_tokens + cache_write_input_tokens must not exceed input_tokens")
@@ -93,6 +99,10 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     def split_is_known(self) -> bool:
         """Whether input and output are known apart, so that exact prices apply."""
         return self.total_tokens is None and (self.input_tokens is not None or self.output_tokens is not None)
+
+
+_NOTHING_FURTHER = (None,) * 6
+"""What follows after ``input_tokens`` and ``output_tokens``, where only these are known."""
 
 
 class ModelCall(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

@@ -22,7 +22,7 @@ except ImportError as error:
 
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.context import Execution, current_execution
-from aurea_celery.capture.recording import count_call
+from aurea_celery.capture.recording import count_call, expect_spans
 from aurea_celery.events import ModelCall
 from aurea_celery.usage import SpanReading, read_span
 
@@ -64,6 +64,7 @@ class AureaSpanProcessor(SpanProcessor):
     def __init__(self) -> None:
         self._open: OrderedDict[Key, _OpenSpan] = OrderedDict()
         self.given_up_count = 0
+        expect_spans()
 
     @guarded
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:

@@ -1,7 +1,8 @@
 """Microseconds that capture adds to a task inside Celery's own tracer, beside opentelemetry-instrumentation-celery.
 
-All three run in one forked child, as a prefork worker's child does, and take turns: Celery alone, with aurea-celery
-(both handlers, outbox written to disk), with OpenTelemetry (a batch processor whose exporter does nothing).
+All run in one forked child, as a prefork worker's child does, and take turns: Celery alone, with aurea-celery (both
+handlers, outbox written to disk), with OpenTelemetry (a batch processor whose exporter does nothing); and with
+aurea-celery tasks that record one model call and ten.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery
 from celery.app.trace import build_tracer
@@ -19,7 +20,7 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from aurea_celery import Aurea, plugin
+from aurea_celery import Aurea, plugin, record_usage
 from aurea_celery.capture import jobs, requests, signals
 from aurea_celery.clock import new_event_id, now_us
 from bench.ratio import Pair, Spread
@@ -36,17 +37,23 @@ class NoExporter(SpanExporter):
 
 
 def nothing() -> None:
-    """The body of the task."""
+    """The body of an empty task."""
 
 
-def trace_tasks(app: Celery) -> float:
-    """Microseconds per task of :data:`TASKS` empty tasks through Celery's tracer."""
-    task = app.tasks["bench.nothing"]
+def record(count: int) -> None:
+    """The body of a task that calls models."""
+    for _ in range(count):
+        record_usage(model="gpt-4", input_tokens=1_000, output_tokens=100)
+
+
+def trace_tasks(app: Celery, name: str = "bench.nothing", *args: int) -> float:
+    """Microseconds per task of :data:`TASKS` tasks through Celery's tracer."""
+    task = app.tasks[name]
     tracer = build_tracer(task.name, task, app=app)
     messages = [_request() for _ in range(TASKS)]
     begun = time.perf_counter()
     for message in messages:
-        tracer(message["id"], [], {}, message)
+        tracer(message["id"], list(args), {}, message)
     return (time.perf_counter() - begun) / TASKS * 1e6
 
 
@@ -67,11 +74,11 @@ def _request() -> dict[str, Any]:
     }
 
 
-def with_aurea(app: Celery) -> float:
+def with_aurea(app: Celery, name: str = "bench.nothing", *args: int) -> float:
     """The same with our handlers connected."""
     signals.connect()
     try:
-        return trace_tasks(app)
+        return trace_tasks(app, name, *args)
     finally:
         signals.disconnect()
 
@@ -86,10 +93,19 @@ def with_opentelemetry(app: Celery, provider: TracerProvider) -> float:
         instrumentor.uninstrument()
 
 
-def measure(rounds: int) -> tuple[Pair, list[float]]:
-    """Microseconds that each adds, round by round, and those of Celery alone."""
+class Figures(NamedTuple):
+    """Microseconds per task, round by round: what each adds, Celery alone, whole tasks with ten calls and with one."""
+
+    added: Pair
+    alone: list[float]
+    calls: Pair
+
+
+def measure(rounds: int) -> Figures:
+    """Microseconds per task."""
     app = Celery("bench", broker="memory://", set_as_current=False)
     app.task(name="bench.nothing")(nothing)
+    app.task(name="bench.record")(record)
     with tempfile.TemporaryDirectory() as folder:
         Aurea(app, outbox_dir=folder)
         signals.disconnect()
@@ -97,29 +113,33 @@ def measure(rounds: int) -> tuple[Pair, list[float]]:
         return _in_child(lambda: _rounds(app, rounds))
 
 
-def _rounds(app: Celery, rounds: int) -> tuple[Pair, list[float]]:
+def _rounds(app: Celery, rounds: int) -> Figures:
     plugin.on_worker_process_init()
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(NoExporter()))
-    pair, alone = Pair([], []), []
+    found = Figures(Pair([], []), [], Pair([], []))
     for number in range(rounds + 1):
         turns: list[Callable[[], float]] = [
             lambda: trace_tasks(app),
             lambda: with_aurea(app),
             lambda: with_opentelemetry(app, provider),
+            lambda: with_aurea(app, "bench.record", 10),
+            lambda: with_aurea(app, "bench.record", 1),
         ]
         first = number % len(turns)
         figures = {turn: turn() for turn in turns[first:] + turns[:first]}
-        bare, ours, reference = (figures[turn] for turn in turns)
+        bare, ours, reference, ten, one = (figures[turn] for turn in turns)
         if number:  # the first round warms up
-            alone.append(bare)
-            pair.ours.append(ours - bare)
-            pair.reference.append(reference - bare)
+            found.alone.append(bare)
+            found.added.ours.append(ours - bare)
+            found.added.reference.append(reference - bare)
+            found.calls.ours.append(ten)
+            found.calls.reference.append(one)
     provider.shutdown()
-    return pair, alone
+    return found
 
 
-def _in_child(work: Callable[[], tuple[Pair, list[float]]]) -> tuple[Pair, list[float]]:
+def _in_child(work: Callable[[], Figures]) -> Figures:
     """Run in a forked child, as Celery's pool does, and bring the figures back."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -129,19 +149,22 @@ def _in_child(work: Callable[[], tuple[Pair, list[float]]]) -> tuple[Pair, list[
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
-        (ours, reference), alone = json.load(answer)
+        added, alone, calls = json.load(answer)
     os.waitpid(pid, 0)
-    return Pair(ours, reference), alone
+    return Figures(Pair(*added), alone, Pair(*calls))
 
 
 def main(rounds: int = 20) -> str:
-    """Measure and describe, in one line."""
-    pair, alone = measure(rounds)
-    ours, reference = pair.map(lambda figure: figure)
+    """Measure and describe, in Markdown."""
+    found = measure(rounds)
+    ours, reference = found.added.map(lambda figure: figure)
+    ten, one = found.calls.map(lambda figure: figure)
     return (
         f"capture adds {ours.text('.1f')} us to a task, OpenTelemetry {reference.text('.1f')} us, "
-        f"Celery's tracer alone takes {Spread.of(alone).text('.1f')} us; "
-        f"aurea / OpenTelemetry = {pair.ratio().text('.2f')} (aim: at most 0.30)"
+        f"Celery's tracer alone takes {Spread.of(found.alone).text('.1f')} us; "
+        f"aurea / OpenTelemetry = {found.added.ratio().text('.2f')} (aim: at most 0.30)\n\n"
+        f"a task that records ten model calls takes {ten.text('.1f')} us, one that records one {one.text('.1f')} us; "
+        f"ten / one = {found.calls.ratio().text('.2f')} (aim: less than 2)"
     )
 
 

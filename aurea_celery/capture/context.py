@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from decimal import Decimal
@@ -76,7 +75,7 @@ class Execution:
         self.model = model
         self.task = task
         self.cost_function: CostFunction | None = None
-        self.counted: deque[Any] = deque(maxlen=MOST_COUNTED)
+        self.counted: tuple[Any, ...] = ()
         self.body_entered = False
         self.told: Any = None
         self.open_streams: set[Callable[[], object]] | None = None
@@ -87,6 +86,10 @@ class Execution:
     def has_calls(self) -> bool:
         """Whether any model call was recorded."""
         return bool(self._calls)
+
+    def note_counted(self, *objects: Any) -> None:
+        """Remember objects whose usage was counted."""
+        self.counted = (*self.counted, *objects)[-MOST_COUNTED:]
 
     def add_call(self, call: ModelCall) -> int | None:
         """Record a model call now; what comes back is its place among the calls, None after the end."""

@@ -97,10 +97,10 @@ class _Monitor:
         execution.finish("success" if error is None else "failure", type(error).__name__ if error else None)
         around = current_execution()
         if around is not None:
-            around.counted.extend(execution.counted)
+            around.note_counted(*execution.counted)
             pass_on(execution, around)
             if execution.has_calls:
-                around.counted.append(result)
+                around.note_counted(result)
 
 
 def monitor_task(

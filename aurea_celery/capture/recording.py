@@ -23,6 +23,15 @@ US_PER_MS = 1000
 MOST_HANDED_ON = 64
 
 
+_spans_are_told = False
+
+
+def expect_spans() -> None:
+    """From here on spans tell of calls too."""
+    global _spans_are_told  # noqa: PLW0603 - a process has span processors or not
+    _spans_are_told = True
+
+
 @dataclass(slots=True, eq=False)
 class Told:
     """A model call that one side told of; ``place`` is where the execution keeps it, None if another one does."""
@@ -46,6 +55,9 @@ def count_call(execution: Execution, call: ModelCall, *, response_id: str | None
 
     A call that comes after the end is an execution of its own.
     """
+    if not _spans_are_told:
+        execution.add_call(call)
+        return
     ours, theirs = _sides(execution, by_span=by_span)
     twin = next((one for one in tuple(theirs) if one.is_same(call, response_id)), None)
     if twin is None:
@@ -100,13 +112,13 @@ def call_of(
     cost_usd: Decimal | None = None,
 ) -> ModelCall:
     """A model call from what a response says of itself and what the host says of it, which wins."""
-    said = reading or Reading(usage)
+    said, tier, from_ = (reading.model, reading.service_tier, reading.provider) if reading else (None, None, None)
     return ModelCall(
         usage=usage,
-        provider=clean_text(provider) if provider else said.provider,
-        model=clean_text(model) if model else said.model,
-        response_model=said.model,
-        service_tier=said.service_tier,
+        provider=clean_text(provider) if provider else from_,
+        model=clean_text(model) if model else said,
+        response_model=said,
+        service_tier=tier,
         latency_us=latency_us,
         time_to_first_token_us=time_to_first_token_us,
         cost_usd=cost_usd,
@@ -165,8 +177,11 @@ def record_usage(
             "a thread that a task starts is outside, unless it runs carry_context(function)",
         )
         return
-    reading = read_part(response)
-    usage = reading.usage if reading else read_usage(response)
+    reading = usage = None
+    if response is not None:
+        reading = read_part(response)
+        usage = reading.usage if reading else read_usage(response)
+        execution.note_counted(response)
     if usage is None:
         usage = Usage(
             input_tokens=input_tokens,
@@ -176,7 +191,6 @@ def record_usage(
             cache_write_input_tokens=cache_write_input_tokens,
             reasoning_output_tokens=reasoning_output_tokens,
         )
-    execution.counted.append(response)
     call = call_of(
         reading,
         usage,

@@ -38,7 +38,7 @@ def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
         return
     reading = read_result(result) if monitored else read_response(result)
     if reading is not None:
-        execution.counted.append(result)
+        execution.note_counted(result)
         execution.add_call(
             ModelCall(
                 usage=reading.usage,
