@@ -86,6 +86,29 @@ def test_revoked_before_it_began_and_while_it_runs(installation: Installation) -
     check_books(installation)
 
 
+def test_a_beat_schedule_names_its_job(installation: Installation) -> None:
+    installation.writer(app=APP)
+    installation.worker("-P", "solo", app=APP)
+    beat = installation.run("beat", ["celery", "-A", APP, "beat", "-s", str(installation.folder / "schedule")])
+
+    installation.wait_for_executions(3)
+
+    beat.stop()
+    assert rows_by_job(installation).keys() == {"beat"}
+
+
+def test_an_error_callback_of_a_lost_child_is_of_its_job(installation: Installation) -> None:
+    """The worker's main process publishes it, where no execution runs."""
+    installation.writer(app=APP)
+    installation.worker("-P", "prefork", "-c", "1", app=APP)
+    notice = installation.app.signature(f"{APP}.notice")
+    installation.app.send_task(f"{APP}.leave", headers={"aurea_job": "nightly"}, link_error=notice)
+
+    expected = {"nightly": [Row("lost", "WorkerLostError", task="leave"), DONE._replace(task="notice")]}
+    wait_for_rows(installation, sizes(expected))
+    assert rows_by_job(installation) == expected
+
+
 def test_memory_error(installation: Installation) -> None:
     """Celery may give up the whole worker then; the row is there all the same."""
     installation.writer(app=APP)

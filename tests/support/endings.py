@@ -80,3 +80,12 @@ ENDINGS = [
     # A task that never began is a row too, with no tokens.
     Ending("expired",          ALL,        "succeed",         [Row("revoked", "Expired", tokens=0)], options={"expires": -10}),
 ]  # fmt: skip
+
+NOT_TO_BE_KNOWN = {
+    "why a process died": "out of memory, a crash and a kill look alike: lost, WorkerLostError",
+    "whether a task that was terminated": "in the instant in which it was handed to a child: no row if it had not begun",
+    "a hard limit": "lost, if the main process is killed within the same second",
+    "how long a message waited": "no better than two clocks agree: 0 and clock_skewed below zero",
+    "spend of an error callback of the old kind": "after its task's process was lost: nobody's",
+}
+"""What no row can say, and what it says instead."""

@@ -24,6 +24,9 @@ app.conf.update(
     worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN_SECONDS", "0")),
     broker_connection_retry_on_startup=True,
     result_backend_transport_options={"global_keyprefix": "results."},
+    beat_schedule={
+        "often": {"task": f"{__name__}.succeed", "schedule": 0.3, "options": {"aurea_job": "beat"}},
+    },
     broker_transport_options={
         "visibility_timeout": int(os.environ.get("VISIBILITY_SECONDS", "60")),
         "unacked_restore_interval": 1,

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from aurea_celery.cli import aurea
-from tests.support.endings import ENDINGS
+from tests.support.endings import ENDINGS, NOT_TO_BE_KNOWN
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
@@ -65,6 +65,9 @@ def test_decisions_are_numbered() -> None:
 
 def test_every_ending_is_documented() -> None:
     page = (ROOT / "docs" / "endings.md").read_text()
+    section = page.split("## What nobody can know")[1].split("##")[0].lower()
+    for words in NOT_TO_BE_KNOWN:
+        assert words in section, f"docs/endings.md does not say that nobody knows {words}"
     for ending in ENDINGS:
         words = ending.name.split(", ")[0].removesuffix(" in C")
         assert words in page, f"docs/endings.md does not say what {ending.name!r} leaves"

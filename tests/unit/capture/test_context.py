@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
 
-from aurea_celery import job, monitor_task, record_usage
+from aurea_celery import carry_context, job, monitor_task, record_usage
 from aurea_celery.capture.context import current_job
 from aurea_celery.errors import UsageError
 from tests.support.sinks import RecordingSink
@@ -112,3 +113,46 @@ def test_under_our_own_tests_it_is_raised(sink: RecordingSink) -> None:
 def test_outside_of_an_execution_nothing_happens(sink: RecordingSink) -> None:
     record_usage(model="gpt-4", total_tokens=1)
     assert sink.calls == []
+
+
+def test_a_threads_spend_is_its_tasks_with_the_context_carried(sink: RecordingSink) -> None:
+    @monitor_task("job", "task")
+    def work() -> None:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(carry_context(spend), range(1, 101)))
+
+    work()
+
+    assert len(sink.finished) == 1
+    assert sink.tokens == sum(range(1, 101))
+
+
+def test_what_is_recorded_after_the_end_is_a_row_of_its_own(sink: RecordingSink) -> None:
+    ended = threading.Event()
+
+    def late() -> None:
+        ended.wait(10)
+        spend(5)
+
+    @monitor_task("job", "task")
+    def work() -> threading.Thread:
+        spend(2)
+        thread = threading.Thread(target=carry_context(late))
+        thread.start()
+        return thread
+
+    thread = work()
+    ended.set()
+    thread.join()
+
+    task, after = sink.finished
+    assert [(event.task_name, len(event.calls)) for event in (task, after)] == [
+        ("task", 1),
+        ("task (after its end)", 1),
+    ]
+    assert (after.parent_event_id, after.job_id) == (task.event_id, "job")
+    assert sink.tokens == 7
+
+
+def spend(tokens: int) -> None:
+    record_usage(model="gpt-4", total_tokens=tokens)
