@@ -1,7 +1,7 @@
 """The tests that involve Celery, on every Celery that is supported: ``python -m tests.compat.matrix``.
 
-Each release gets a virtual environment of its own, in which pip pairs kombu and billiard by Celery's own requirements,
-and the table at the end says which. Status 1 if a release fails.
+Each release gets a virtual environment of its own, with the kombu of the same number, which it was released with; what pip
+adds is in the table at the end. Status 1 if a release fails.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def environment(release: str) -> Path:
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, "--editable", ".[dev]", f"celery=={release}.*"], cwd=ROOT, check=True)
+    pair = [f"celery=={release}.*", f"kombu=={release}.*"]
+    subprocess.run([*command, "--editable", ".[dev]", *pair], cwd=ROOT, check=True)
     return python
 
 
