@@ -1,7 +1,7 @@
 """The tests that involve Celery, on every Celery that is supported: ``python -m tests.compat.matrix``.
 
-Each release gets a virtual environment of its own, with the kombu of the same number, which it was released with; what pip
-adds is in the table at the end. Status 1 if a release fails.
+Each release gets a virtual environment of its own, with the kombu of the same number, which it was released with; what
+pip adds is in the table at the end. Status 1 if a release fails.
 """
 
 from __future__ import annotations

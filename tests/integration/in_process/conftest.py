@@ -34,7 +34,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _event_loop_of_its_own() -> Iterator[None]:
-    """Up to Celery 5.6 the next worker in a process takes the last one's event loop, which then never runs what is due."""
+    """A worker takes the last one's event loop, with which Celery 5.5 never runs what is due later."""
     yield
     set_event_loop(None)
 
