@@ -38,12 +38,14 @@ TEST_SECONDS = 300
 PROGRESS_SECONDS = 60.0
 SEND_SECONDS = 20.0
 
-# A minute's choice for every run of the project's tests: tasks, canvases and remote control.
+# A minute's choice for every run of the project's tests: tasks, canvases and results.
 SUBSET = (
-    "t/integration/test_canvas.py::test_chain",
+    "t/integration/test_canvas.py::test_link_error",
     "t/integration/test_canvas.py::test_result_set",
-    "t/integration/test_inspect.py",
+    "t/integration/test_canvas.py::test_signature_serialization",
+    "t/integration/test_tasks.py::test_class_based_tasks",
     "t/integration/test_tasks.py::test_task_redis_result_backend",
+    "t/integration/test_tasks.py::test_task_replacement",
 )
 
 # Every Python process of a run says there what the plugin logs, whatever the test does with its logging.
