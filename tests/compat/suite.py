@@ -87,8 +87,8 @@ class Recorded(NamedTuple):
     def as_text(self) -> str:
         """A summary to read."""
         summary = (
-            f"recorded {self.executions} executions from {self.processes} processes, {len(self.faults)} faults, "
-            f"{self.unsent_folders} outbox folders left"
+            f"executions recorded: {self.executions}, by processes: {self.processes}, faults: {len(self.faults)}, "
+            f"outbox folders left: {self.unsent_folders}"
         )
         return "\n".join([summary, *(f"  {line}" for line in self.warnings)])
 
