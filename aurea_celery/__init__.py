@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 from aurea_celery._version import __version__
 
 if TYPE_CHECKING:
-    from aurea_celery.capture.context import job, record_usage
+    from aurea_celery.capture.context import carry_context, job, record_usage
     from aurea_celery.capture.monitor import monitor_task
     from aurea_celery.errors import AureaError
     from aurea_celery.events import Usage
     from aurea_celery.plugin import Aurea
 
-__all__ = ["Aurea", "AureaError", "Usage", "__version__", "job", "monitor_task", "record_usage"]
+__all__ = ["Aurea", "AureaError", "Usage", "__version__", "carry_context", "job", "monitor_task", "record_usage"]
 
 _HOMES = {
     "Aurea": "aurea_celery.plugin",
     "AureaError": "aurea_celery.errors",
     "Usage": "aurea_celery.events",
+    "carry_context": "aurea_celery.capture.context",
     "job": "aurea_celery.capture.context",
     "monitor_task": "aurea_celery.capture.monitor",
     "record_usage": "aurea_celery.capture.context",

@@ -28,7 +28,7 @@ def install_on(app: Celery) -> None:
     """
     if app not in _seen:
         _seen.add(app)
-        if registry.sink_of(app) is None:
+        if registry.door_of(app) is None:
             Aurea(app)
 
 

@@ -28,6 +28,9 @@ STATUSES: tuple[str, ...] = get_args(Status)
 CostStatus = Literal["priced", "free", "unpriced", "no_usage", "invalid"]
 COST_STATUSES: tuple[str, ...] = get_args(CostStatus)
 
+Omission = Literal["excluded", "sampled_out"]
+"""Why an execution is left out on purpose."""
+
 # 2**53 - 1 is the largest integer every JSON reader keeps exact.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Microseconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -36,7 +39,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
 Identifier = Annotated[str, Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
 
 
-class Usage(Struct, frozen=True, omit_defaults=True, kw_only=True):
+# None of these can be part of a circle: the garbage collector need not look at them (gc=False).
+class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The tokens of one model call; names follow the OpenTelemetry GenAI conventions.
 
     ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other
@@ -91,7 +95,7 @@ class Usage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.total_tokens is None and (self.input_tokens is not None or self.output_tokens is not None)
 
 
-class ModelCall(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class ModelCall(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One call to a model inside an execution.
 
     ``cost_usd`` is the event's own cost (a custom function's or the provider's figure); it wins over every price
@@ -123,11 +127,19 @@ class Cost(NamedTuple):
     problem: str | None = None
 
 
-class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Verdict(NamedTuple):
+    """What the worker's main process says of an execution that was cut short; None leaves the error that it has."""
+
+    status: Status
+    error_type: str | None = None
+
+
+class TaskEvent(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One execution of a task (one attempt) or one monitored call, after its end.
 
     ``event_id`` is the key of idempotence: a UUIDv7 made once per execution. ``attempt`` is 0 for the first try.
-    Waits are ``None`` when they are not known.
+    Waits are ``None`` when they are not known; where two clocks disagree and one would be negative, it is 0 and
+    ``clock_skewed`` says so.
     """
 
     event_id: Identifier
@@ -149,6 +161,7 @@ class TaskEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
     queue: Text | None = None
     broker_wait_us: Microseconds | None = None
     prefetch_wait_us: Microseconds | None = None
+    clock_skewed: bool = False
     tags: dict[str, str] = {}
     calls: tuple[ModelCall, ...] = ()
 
@@ -157,8 +170,8 @@ class Source(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One process of the host, with its running counters.
 
     ``captured`` is how many events it has produced up to and including the ones sent with it; ``dropped`` counts those
-    that were given up, by reason. Both only grow, so that the writer keeps the largest it has seen, in whatever order
-    they arrive.
+    that were given up, by reason. ``excluded`` and ``sampled_out`` are executions that the settings leave out: they
+    were never events. All of them only grow, so that the writer keeps the largest it has seen, in whatever order.
     """
 
     source_id: Identifier
@@ -166,6 +179,8 @@ class Source(Struct, frozen=True, omit_defaults=True, kw_only=True):
     pid: Count
     captured: Count = 0
     dropped: dict[str, Count] = {}
+    excluded: Count = 0
+    sampled_out: Count = 0
 
 
 class SourceBatch(Struct, frozen=True, kw_only=True):
@@ -231,4 +246,4 @@ def clean_text(value: Any) -> str:
         text = text[:TEXT_MAX_CHARACTERS]
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode("utf-8")
-    return text.replace("\0", "")
+    return text.replace("\0", "") if "\0" in text else text

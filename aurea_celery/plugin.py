@@ -15,9 +15,9 @@ from aurea_celery import writer
 from aurea_celery._guard import guarded
 from aurea_celery.capture import registry
 from aurea_celery.capture import signals as capture_signals
+from aurea_celery.capture.selection import Selection
 from aurea_celery.delivery.delivery import Delivery
 from aurea_celery.errors import AureaError
-from aurea_celery.events import ModelCall, TaskEvent
 from aurea_celery.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,16 +57,15 @@ class Aurea:
         self._arguments = settings
         self._app: Celery | None = None
         self._delivery: Delivery | None = None
+        self._destination: registry.Destination | None = None
         self._broken = False
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Celery) -> None:
         """Install on an app; a second plugin on the same app takes the place of the first."""
-        if isinstance(registry.sink_of(app), Aurea):
-            registry.uninstall(app)
         self._app = app
-        registry.install(app, self)
+        registry.install(app, self.destination)
         writer.register(app, self._arguments)
         capture_signals.connect()
         _connect_roles()
@@ -74,25 +73,10 @@ class Aurea:
 
     def close(self) -> None:
         """Undo the installation, after sending what is left within ``aurea_shutdown_flush_seconds``."""
-        if self._app is not None and registry.sink_of(self._app) is self:
+        if self._app is not None and registry.door_of(self._app) == self.destination:
             registry.uninstall(self._app)
         _installed.discard(self)
         self.stop()
-
-    def begin(self, event: TaskEvent) -> None:
-        """An execution has begun."""
-        if delivery := self.delivery():
-            delivery.begin(event)
-
-    def add_call(self, event_id: str, call: ModelCall) -> None:
-        """A model was called inside an open execution."""
-        if delivery := self.delivery():
-            delivery.add_call(event_id, call)
-
-    def finish(self, event: TaskEvent) -> None:
-        """An execution has ended."""
-        if delivery := self.delivery():
-            delivery.finish(event)
 
     def stop(self) -> None:
         """Send what is left, within the deadline."""
@@ -101,23 +85,32 @@ class Aurea:
 
     def delivery(self) -> Delivery | None:
         """The app's delivery, made on first use; None if it is off, or if a setting is wrong, which is logged once."""
-        if self._delivery is None and not self._broken:
-            with _making:
-                self._make_delivery()
+        self.destination()
         return self._delivery
 
-    def _make_delivery(self) -> None:
-        if self._delivery is None and self._app is not None and not self._broken:
-            self._delivery = self._load_delivery(self._app)
-            self._broken = self._delivery is None
+    def destination(self) -> registry.Destination | None:
+        """Where the app's executions go, and which of them; made on first use."""
+        if self._destination is None and not self._broken:
+            with _making:
+                self._make_destination()
+        return self._destination
 
-    def _load_delivery(self, app: Celery) -> Delivery | None:
+    def _make_destination(self) -> None:
+        if self._destination is not None or self._app is None or self._broken:
+            return
+        settings = self._load_settings(self._app)
+        if settings is None or not settings.enabled:
+            self._broken = True
+            return
+        self._delivery = Delivery(self._app, settings)
+        self._destination = registry.Destination(self._delivery, Selection(settings))
+
+    def _load_settings(self, app: Celery) -> Settings | None:
         try:
-            settings = Settings.load(self._arguments, os.environ, app.conf)
+            return Settings.load(self._arguments, os.environ, app.conf)
         except AureaError as error:
             logger.error("aurea-celery: %s. Nothing is recorded until that is fixed", str(error).rstrip("."))  # noqa: TRY400 - one sentence, no traceback
             return None
-        return Delivery(app, settings) if settings.enabled else None
 
 
 @guarded

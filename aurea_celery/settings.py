@@ -9,7 +9,7 @@ also read from a ``.env`` file in the working directory.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ def default_outbox_dir() -> str:
     return str(Path(base) / "aurea-celery" / "outbox")
 
 
-def _setting(default: Any, unit: str, sentence: str, *, least: float | None = None) -> Any:
-    metadata = {"unit": unit, "sentence": sentence, "least": least}
+def _setting(default: Any, unit: str, sentence: str, *, least: float | None = None, most: float | None = None) -> Any:
+    metadata = {"unit": unit, "sentence": sentence, "least": least, "most": most}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -46,6 +46,23 @@ class Settings:
     """
 
     enabled: bool = _setting(True, "", "Off: nothing is captured, and no file, thread or connection is made.")
+    include: tuple[str, ...] = _setting(
+        (), "patterns", "Only tasks whose name matches one are recorded, such as 'shop.*'; empty: all."
+    )
+    exclude: tuple[str, ...] = _setting((), "patterns", "Tasks whose name matches one are not recorded, but counted.")
+    sample_rate: float = _setting(
+        1.0,
+        "share",
+        "How many of the executions without a model call are recorded, from 0 to 1; the others are counted.",
+        least=0,
+        most=1,
+    )
+    tags: Any = _setting(
+        dict, "", "Tags of every row: a dictionary, team=search,region=eu, or a function that makes one of the task."
+    )
+    tag_headers: tuple[str, ...] = _setting((), "headers", "Headers of a task's message that become tags of its row.")
+    worker_label: str = _setting("", "", "What rows name as their worker; empty: the worker's host name.")
+    capture_eager: bool = _setting(False, "", "On: tasks run by .apply() or task_always_eager are recorded too.")
     queue: str = _setting("aurea_metrics", "", "The queue between the host's processes and the writer.")
     queue_max_messages: int = _setting(
         10_000,
@@ -110,15 +127,30 @@ def _first_given(name: str, arguments: Mapping[str, Any], environ: Mapping[str, 
 
 def _checked(name: str, definition: Any, value: Any) -> Any:
     """Turn a value into the setting's type, or say what is wrong with it."""
-    kind = {"bool": bool, "int": int, "float": float, "str": str}.get(definition.type)
     try:
-        converted = _to_bool(value) if kind is bool else kind(value) if kind else dict(value)
+        converted = _CONVERTERS[definition.type](value)
     except (TypeError, ValueError):
         raise ConfigurationError(f"aurea_{name} must be of type {definition.type}; check its value") from None
-    least = definition.metadata["least"]
+    least, most, unit = (definition.metadata[key] for key in ("least", "most", "unit"))
     if least is not None and not converted >= least:
-        raise ConfigurationError(f"aurea_{name} must be at least {least} {definition.metadata['unit']}")
+        raise ConfigurationError(f"aurea_{name} must be at least {least} {unit}")
+    if most is not None and not converted <= most:
+        raise ConfigurationError(f"aurea_{name} must be at most {most} {unit}")
     return converted
+
+
+def _to_words(value: Any) -> tuple[str, ...]:
+    """A list of words, or words with commas between them, as environment variables have them."""
+    words = value.split(",") if isinstance(value, str) else value
+    return tuple(str(word).strip() for word in words if str(word).strip())
+
+
+def _to_tags(value: Any) -> Any:
+    """A function, a dictionary of texts, or ``name=value`` with commas between them."""
+    if callable(value):
+        return value
+    pairs = dict(word.split("=", 1) for word in _to_words(value)) if isinstance(value, str) else dict(value)
+    return {str(name).strip(): str(text).strip() for name, text in pairs.items()}
 
 
 def _to_bool(value: Any) -> bool:
@@ -128,6 +160,17 @@ def _to_bool(value: Any) -> bool:
     if word in FALSE_WORDS:
         return False
     raise ValueError(word)
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "bool": _to_bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "tuple[str, ...]": _to_words,
+    "dict[str, Any]": dict,
+    "Any": _to_tags,
+}
 
 
 def read_environment() -> dict[str, str]:

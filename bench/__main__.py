@@ -35,7 +35,9 @@ to Celery alone.
 
 The writer decodes a message of {batch} events, prices them, and commits rows, four rollups and the books. Beside it,
 the same rows, made before the clock starts, go into the same table with one COPY and one commit a message: no
-decoding, no prices, no rollups, no protection against duplicates.
+decoding, no prices, no rollups, no protection against duplicates. In the second line every event is in a new job, so
+that the sums per job are as many as the rows: each message adds 1,000 rows to the rollups of jobs instead of changing
+about 240.
 """
 
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from aurea_celery import Aurea, plugin
-from aurea_celery.capture import signals
+from aurea_celery.capture import jobs, requests, signals
 from aurea_celery.clock import new_event_id, now_us
 from bench.ratio import Pair, Spread
 
@@ -43,10 +43,10 @@ def trace_tasks(app: Celery) -> float:
     """Microseconds per task of :data:`TASKS` empty tasks through Celery's tracer."""
     task = app.tasks["bench.nothing"]
     tracer = build_tracer(task.name, task, app=app)
-    requests = [_request() for _ in range(TASKS)]
+    messages = [_request() for _ in range(TASKS)]
     begun = time.perf_counter()
-    for request in requests:
-        tracer(request["id"], [], {}, request)
+    for message in messages:
+        tracer(message["id"], [], {}, message)
     return (time.perf_counter() - begun) / TASKS * 1e6
 
 
@@ -61,9 +61,9 @@ def _request() -> dict[str, Any]:
         "retries": 0,
         "args": (),
         "kwargs": {},
-        signals.JOB_HEADER: "job",
-        signals.PUBLISHED_HEADER: now_us(),
-        signals.RECEIVED_KEY: (new_event_id(), now_us()),
+        jobs.JOB_HEADER: "job",
+        requests.PUBLISHED_HEADER: now_us(),
+        requests.RECEIVED_KEY: (new_event_id(), now_us()),
     }
 
 

@@ -34,7 +34,7 @@ def _outbox_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def _apart_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is captured but what a test asks for, whatever apps other tests have imported, and logs are not held."""
-    monkeypatch.setattr(registry, "_sinks", weakref.WeakKeyDictionary())
+    monkeypatch.setattr(registry, "_doors", weakref.WeakKeyDictionary())
     monkeypatch.setattr(_guard, "_last_logged", {})
 
 

@@ -7,36 +7,30 @@ delivery when they happen, so that spend survives a kill in the middle.
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
 from aurea_celery._guard import guarded, log_once_a_minute
+from aurea_celery.capture.registry import Destination
 from aurea_celery.clock import monotonic_us, new_event_id, now_us
 from aurea_celery.events import ModelCall, Status, TaskEvent, Usage, clean_text
 from aurea_celery.usage import read_response, read_usage
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 CostFunction = Callable[[str, int], Any]
 NO_JOB = "none"
+AFTER_ITS_END = " (after its end)"
 MOST_COUNTED = 64
-
-
-class Sink(Protocol):
-    """Where executions go; :class:`aurea_celery.delivery.delivery.Delivery` is the real one."""
-
-    def begin(self, event: TaskEvent) -> None:
-        """An execution has begun; ``event`` is what it will be if the process dies now."""
-
-    def add_call(self, event_id: str, call: ModelCall) -> None:
-        """A model was called inside an open execution."""
-
-    def finish(self, event: TaskEvent) -> None:
-        """An execution has ended."""
 
 
 _execution: ContextVar[Execution | None] = ContextVar("aurea_execution", default=None)
@@ -47,22 +41,43 @@ class Execution:
     """One attempt of a task or one monitored call, while it runs.
 
     ``counted`` are the objects whose usage was counted last: a caller that hands the same object on does not count it
-    again.
+    again. ``job_is_named`` says whether somebody named its job, or the job is a canvas.
     """
 
-    __slots__ = ("_begun_us", "_calls", "_sink", "body_entered", "cost_function", "counted", "event", "model", "task")
+    __slots__ = (
+        "_begun_us",
+        "_calls",
+        "_ended",
+        "body_entered",
+        "cost_function",
+        "counted",
+        "destination",
+        "event",
+        "job_is_named",
+        "model",
+        "task",
+    )
 
-    def __init__(self, sink: Sink, event: TaskEvent, *, model: str | None = None, task: Any = None) -> None:
-        self._sink = sink
+    def __init__(
+        self,
+        destination: Destination,
+        event: TaskEvent,
+        *,
+        job_is_named: bool,
+        model: str | None = None,
+        task: Any = None,
+    ) -> None:
+        self.destination = destination
         self._calls: list[ModelCall] = []
-
+        self._ended = False
         self.event = event
+        self.job_is_named = job_is_named
         self.model = model
         self.task = task
         self.cost_function: CostFunction | None = None
         self.counted: deque[Any] = deque(maxlen=MOST_COUNTED)
         self.body_entered = False
-        sink.begin(event)
+        destination.sink.begin(event)
         self._begun_us = monotonic_us()
 
     @property
@@ -76,19 +91,41 @@ class Execution:
             call = msgspec.structs.replace(call, model=self.model)
         if self.cost_function is not None and call.cost_usd is None:
             call = _with_own_cost(call, self.cost_function)
-        self._calls.append(call)
-        self._sink.add_call(self.event.event_id, call)
+        if self._ended:
+            self._add_late(call)
+        else:
+            self._calls.append(call)
+            self.destination.sink.add_call(self.event.event_id, call)
+
+    def _add_late(self, call: ModelCall) -> None:
+        """Record a call that comes after the end, from a thread that outlives its task: as an execution of its own."""
+        name = f"{self.event.task_name}{AFTER_ITS_END}"
+        late = new_event(self.event.job_id, name, parent=self, tags=self.event.tags)
+        self.destination.sink.finish(msgspec.structs.replace(late, status="success", calls=(call,)))
 
     def describe(self, event: TaskEvent) -> None:
         """Know more about the execution than when it began."""
         self.event = event
-        self._sink.begin(event)
+        self.destination.sink.begin(event)
 
     def finish(self, status: Status, error_type: str | None = None) -> None:
         """Close the execution."""
         if not self._calls and self.model is not None:
             self._calls.append(ModelCall(usage=Usage(), model=self.model))
+        sink, selection = self.destination
+        if not self._calls and selection.samples_out(self.event.event_id):
+            self._ended = True
+            sink.leave_out("sampled_out", self.event.event_id)
+        else:
+            sink.finish(self._end(status, error_type))
+
+    def abort(self, error_type: str | None) -> None:
+        """Something that is no ``Exception`` cuts the execution short; the worker's main process may know why."""
+        self.destination.sink.abort(self._end("lost", error_type))
+
+    def _end(self, status: Status, error_type: str | None) -> TaskEvent:
         latency_us = max(0, monotonic_us() - self._begun_us)
+        self._ended = True
         self.event = msgspec.structs.replace(
             self.event,
             status=status,
@@ -97,7 +134,7 @@ class Execution:
             latency_us=latency_us,
             calls=tuple(self._calls),
         )
-        self._sink.finish(self.event)
+        return self.event
 
 
 def _with_own_cost(call: ModelCall, cost_function: CostFunction) -> ModelCall:
@@ -143,6 +180,11 @@ def current_execution() -> Execution | None:
     return _execution.get()
 
 
+def block_job() -> str | None:
+    """The job of the surrounding ``job(...)`` block, if there is one inside of the running execution."""
+    return _job.get()
+
+
 def current_job() -> str | None:
     """The job of the surrounding ``job(...)`` block, else of the running execution."""
     execution = _execution.get()
@@ -154,6 +196,9 @@ def current_job() -> str | None:
 @contextlib.contextmanager
 def running(execution: Execution | None) -> Iterator[None]:
     """Make an execution the current one for a while; an outer ``job(...)`` block does not reach into it."""
+    if execution is None:  # nothing is recorded here: what is around stays
+        yield
+        return
     token, job_token = _execution.set(execution), _job.set(None)
     try:
         yield
@@ -181,6 +226,26 @@ def job(job_id: str) -> Iterator[None]:
         yield
     finally:
         _job.reset(token)
+
+
+def carry_context(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function run as part of the execution and job that are current here, in whatever thread it is called.
+
+    A thread that a task starts is outside of its execution; what this function records there is counted inside.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with job("nightly"), ThreadPoolExecutor() as pool:
+    ...     list(pool.map(carry_context(lambda number: (number, current_job())), [1, 2]))
+    [(1, 'nightly'), (2, 'nightly')]
+    """
+    context = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A context can be entered once at a time, and a pool may run this in many threads.
+        return context.copy().run(function, *args, **kwargs)
+
+    return call
 
 
 @guarded
@@ -219,7 +284,7 @@ def record_usage(
             "no_execution",
             logging.WARNING,
             "aurea-celery: record_usage was called outside of a task or monitored function, so nothing is recorded; "
-            "a thread that a task starts is outside, unless it runs in contextvars.copy_context()",
+            "a thread that a task starts is outside, unless it runs carry_context(function)",
         )
         return
     reading = read_response(response)

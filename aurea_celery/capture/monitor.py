@@ -17,12 +17,13 @@ from aurea_celery.capture.context import (
     NO_JOB,
     CostFunction,
     Execution,
+    block_job,
     current_execution,
     current_job,
     new_event,
     running,
 )
-from aurea_celery.capture.registry import default_sink, sink_of
+from aurea_celery.capture.registry import default_destination
 from aurea_celery.capture.results import count_result
 from aurea_celery.events import clean_text
 
@@ -48,8 +49,8 @@ class _Monitor:
         if around is not None and not around.body_entered and _is_body(around.task, marker):
             self._describe(around)
             return around
-        sink = sink_of(around.task.app) if around is not None and around.task is not None else default_sink()
-        if sink is None:
+        destination = around.destination if around is not None else default_destination()
+        if destination is None:
             log_once_a_minute(
                 "no_sink",
                 logging.WARNING,
@@ -57,14 +58,21 @@ class _Monitor:
                 "call Aurea(app) with your Celery app first",
             )
             return None
-        event = new_event(self.job_id or current_job() or NO_JOB, self.task_name or self.function_name, parent=around)
-        execution = Execution(sink, event, model=self.model)
+        event = new_event(
+            self.job_id or current_job() or NO_JOB,
+            self.task_name or self.function_name,
+            parent=around,
+            tags=around.event.tags if around is not None else destination.selection.static_tags,
+        )
+        named = bool(self.job_id or block_job() or (around is not None and around.job_is_named))
+        execution = Execution(destination, event, model=self.model, job_is_named=named)
         execution.cost_function = self.cost_function
         return execution
 
     def _describe(self, execution: Execution) -> None:
         """Give the running task's execution what the decorator on its body says."""
         execution.body_entered = True
+        execution.job_is_named = execution.job_is_named or bool(self.job_id)
         execution.model = self.model
         execution.cost_function = self.cost_function
         if self.job_id or self.task_name:
@@ -176,7 +184,7 @@ def _wrap(monitor: _Monitor, function: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         execution = monitor.begin(call)
         try:
-            with running(execution or current_execution()):
+            with running(execution):
                 result = function(*args, **kwargs)
         except BaseException as error:
             monitor.end(execution, error=error)
@@ -192,7 +200,7 @@ def _wrap_coroutine(monitor: _Monitor, function: Any) -> Any:
     async def call(*args: Any, **kwargs: Any) -> Any:
         execution = monitor.begin(call)
         try:
-            with running(execution or current_execution()):
+            with running(execution):
                 result = await function(*args, **kwargs)
         except BaseException as error:
             monitor.end(execution, error=error)
@@ -212,7 +220,7 @@ def _wrap_generator(monitor: _Monitor, function: Any) -> Any:
         try:
             while True:
                 # The consumer's code between two items is not ours: the execution is current only inside.
-                with running(execution or current_execution()):
+                with running(execution):
                     item = resume()
                 try:
                     sent = yield item
@@ -243,7 +251,7 @@ def _wrap_async_generator(monitor: _Monitor, function: Any) -> Any:
         resume = generator.__anext__
         try:
             while True:
-                with running(execution or current_execution()):
+                with running(execution):
                     item = await resume()
                 try:
                     sent = yield item

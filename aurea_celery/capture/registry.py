@@ -1,35 +1,91 @@
-"""Which app's executions go where."""
+"""Which app's executions go where, and which of them."""
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
-from aurea_celery.capture.context import Sink
+from aurea_celery.capture.selection import Selection
+from aurea_celery.events import ModelCall, Omission, TaskEvent, Verdict
 
-_sinks: weakref.WeakKeyDictionary[Any, Sink] = weakref.WeakKeyDictionary()
+
+class Sink(Protocol):
+    """Where executions go; :class:`aurea_celery.delivery.delivery.Delivery` is the real one."""
+
+    def begin(self, event: TaskEvent) -> None:
+        """An execution has begun; ``event`` is what it will be if the process dies now."""
+
+    def add_call(self, event_id: str, call: ModelCall) -> None:
+        """A model was called inside an open execution."""
+
+    def finish(self, event: TaskEvent) -> None:
+        """An execution has ended."""
+
+    def abort(self, event: TaskEvent) -> None:
+        """An execution was cut short by something that is no ``Exception``; :meth:`settle` says why."""
+
+    def settle(self, event_id: str, verdict: Verdict) -> None:
+        """The worker's main process knows why an execution was cut short."""
+
+    def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
+        """The settings leave an execution out, which may have begun."""
 
 
-def install(app: Any, sink: Sink) -> None:
-    """Send the executions of an app's tasks to a sink."""
-    _sinks[app] = sink
+class Destination(NamedTuple):
+    """Where the executions of an app go, and which of them."""
+
+    sink: Sink
+    selection: Selection
+
+
+Door = Callable[[], Destination | None]
+"""Gives an app's destination, made on first use; None while nothing is recorded."""
+
+_doors: weakref.WeakKeyDictionary[Any, Door] = weakref.WeakKeyDictionary()
+
+
+def install(app: Any, door: Door) -> None:
+    """Record the executions of an app's tasks."""
+    _doors[app] = door
 
 
 def uninstall(app: Any) -> None:
-    """Stop capturing an app's tasks."""
-    _sinks.pop(app, None)
+    """Stop recording an app's tasks."""
+    _doors.pop(app, None)
+
+
+@contextlib.contextmanager
+def only(app: Any, door: Door) -> Iterator[None]:
+    """Record the executions of this app alone, for a while, through another door."""
+    others = list(_doors.items())
+    _doors.clear()
+    _doors[app] = door
+    try:
+        yield
+    finally:
+        _doors.clear()
+        _doors.update(others)
 
 
 def is_in_use() -> bool:
-    """Whether any app is captured."""
-    return len(_sinks) > 0
+    """Whether any app is recorded."""
+    return len(_doors) > 0
 
 
-def sink_of(app: Any) -> Sink | None:
-    """The sink of an app, if it is captured."""
-    return _sinks.get(app)
+def door_of(app: Any) -> Door | None:
+    """The door of an app, if one is installed."""
+    return _doors.get(app)
 
 
-def default_sink() -> Sink | None:
-    """Where monitored calls outside of any task go: the first app that was installed and is still there."""
-    return next(iter(_sinks.values()), None)
+def destination_of(app: Any) -> Destination | None:
+    """Where an app's executions go."""
+    door = _doors.get(app)
+    return door() if door is not None else None
+
+
+def default_destination() -> Destination | None:
+    """Where monitored calls outside of any task go: to the first app that was installed and is still there."""
+    door = next(iter(_doors.values()), None)
+    return door() if door is not None else None

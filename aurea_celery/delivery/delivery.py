@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from aurea_celery.delivery.broker import Broker
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
-from aurea_celery.events import ModelCall, TaskEvent
+from aurea_celery.events import ModelCall, Omission, TaskEvent, Verdict
 from aurea_celery.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,6 +53,26 @@ class Delivery:
         """An execution has ended."""
         self._outbox.finish(event)
         if not self._is_pool_child or len(self._outbox.overflow):
+            self._publisher.ensure_running()
+
+    def abort(self, event: TaskEvent) -> None:
+        """An execution was cut short; it stays open until the main process's verdict, or until none is to be expected.
+
+        A pool child dies of it, and leaves it to the main process with the rest of its folder.
+        """
+        self._outbox.begin(event)
+        if not self._is_pool_child:
+            self._publisher.endings.abort(event)
+            self._publisher.ensure_running()
+
+    def settle(self, event_id: str, verdict: Verdict) -> None:
+        """The main process knows why an execution was cut short."""
+        self._publisher.endings.settle(event_id, verdict)
+
+    def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
+        """The settings leave an execution out, which may have begun."""
+        self._outbox.leave_out(reason, event_id)
+        if not self._is_pool_child:
             self._publisher.ensure_running()
 
     def become_main(self) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, OPEN, close_lost, unpack
-from aurea_celery.events import Source
+from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, close, unpack
+from aurea_celery.events import Source, Verdict
 
 
 class Parcel(NamedTuple):
@@ -27,11 +30,23 @@ class Parcel(NamedTuple):
     offset: int
 
 
+class OpenExecution(NamedTuple):
+    """The lines of an execution that has not ended."""
+
+    payload: bytes
+    calls: list[bytes]
+
+
+VerdictOn = Callable[[str], Verdict | None]
+"""What is said of an execution, by its ``event_id``."""
+
+
 class _WithId(msgspec.Struct):
     event_id: str
 
 
 _id_decoder = msgspec.json.Decoder(_WithId)
+_left_out = msgspec.json.Decoder(LeftOut)
 
 
 def _event_id(payload: bytes) -> str:
@@ -48,7 +63,10 @@ def is_owned(path: Path) -> bool:
 
 
 class Folder:
-    """One outbox folder, with the position up to which the broker has confirmed."""
+    """One outbox folder, with the position up to which the broker has confirmed.
+
+    ``adopted_at`` is when this process took it over, on the monotonic clock, in seconds.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,6 +74,7 @@ class Folder:
         self._offset = 0
         self._source: Source | None = None
         self._lock_fd = -1
+        self.adopted_at = 0.0
 
     @property
     def adopted(self) -> bool:
@@ -76,7 +95,7 @@ class Folder:
         if not os.fstat(descriptor).st_nlink:  # another adopter has removed the folder in between
             os.close(descriptor)
             return False
-        self._lock_fd = descriptor
+        self._lock_fd, self.adopted_at = descriptor, time.monotonic()
         return True
 
     def read(self, limit: int) -> Parcel | None:
@@ -90,7 +109,7 @@ class Folder:
             parcel = self._read_segment(segment, limit)
             if parcel is None:
                 continue
-            if parcel.events or parcel.source.dropped != (self._source.dropped if self._source else {}):
+            if parcel.events or _says_more(parcel.source, self._source):
                 return parcel
             self.commit(parcel)
         return None
@@ -103,31 +122,34 @@ class Folder:
             if segment < self._segment:
                 self._path_of(segment).unlink(missing_ok=True)
 
-    def read_lost(self) -> Parcel | None:
-        """The executions that a dead owner left open, closed as lost. For when :meth:`read` has nothing left."""
-        opened: dict[str, bytes] = {}
-        calls: dict[str, list[bytes]] = {}
-        source = self._source
+    def read_open(self) -> dict[str, OpenExecution]:
+        """The executions that a dead owner left open. For when :meth:`read` has nothing left."""
+        opened: dict[str, OpenExecution] = {}
         for segment in self._segments():
             for kind, payload, _ in unpack(self._path_of(segment).read_bytes()):
-                if kind == HEAD:
-                    source = source or msgspec.json.decode(payload, type=Source)
-                elif kind == OPEN:
+                if kind == OPEN:
                     # The last one says most; a segment that carries an execution on repeats its calls too.
-                    event_id = _event_id(payload)
-                    opened[event_id], calls[event_id] = payload, []
-                elif kind == CALL:
-                    calls.get(_event_id(payload), []).append(payload)
-                elif kind == DONE:
+                    opened[_event_id(payload)] = OpenExecution(payload, [])
+                elif kind == CALL and (execution := opened.get(_event_id(payload))):
+                    execution.calls.append(payload)
+                elif kind in (DONE, VOID):
                     opened.pop(_event_id(payload), None)
+                elif kind == LEFT:
+                    opened.pop(_left_out.decode(payload).event_id or "", None)
+        return opened
+
+    def close_open(self, opened: dict[str, OpenExecution], verdict_on: VerdictOn) -> Parcel | None:
+        """Close what a dead owner left open; None if that is nothing."""
+        source = self._source
         if not opened or source is None:
             return None
-        lost = [event for event_id, payload in opened.items() if (event := close_lost(payload, calls[event_id]))]
+        closed = [close(one.payload, one.calls, verdict_on(event_id)) for event_id, one in opened.items()]
+        events = [event for event in closed if event is not None]
         dropped = dict(source.dropped)
-        if len(lost) < len(opened):
-            dropped["unreadable"] = dropped.get("unreadable", 0) + len(opened) - len(lost)
+        if len(events) < len(opened):
+            dropped["unreadable"] = dropped.get("unreadable", 0) + len(opened) - len(events)
         source = msgspec.structs.replace(source, captured=source.captured + len(opened), dropped=dropped)
-        return Parcel(source, lost, self._segment, self._offset)
+        return Parcel(source, events, self._segment, self._offset)
 
     def remove(self) -> None:
         """Remove the folder of a dead owner, everything in it being confirmed, and let go of its lock."""
@@ -158,22 +180,47 @@ class Folder:
             file.seek(offset)
             data = file.read()
         source, events = self._source, []
-        captured, dropped = (source.captured, dict(source.dropped)) if source else (0, {})
+        grown: Counter[str] = Counter()
         for kind, payload, size in unpack(data):
             offset += size
             if kind == DONE:
                 events.append(payload)
-                captured += 1
+                grown["captured"] += 1
             elif kind == HEAD:
-                source = msgspec.json.decode(payload, type=Source)
-                captured = source.captured
-                dropped |= source.dropped
+                source = _with_counters_of(source, msgspec.json.decode(payload, type=Source))
+                grown.clear()
+            elif kind == LEFT:
+                grown[_left_out.decode(payload).reason] += 1
             elif kind == DAMAGED:
-                dropped["damaged"] = dropped.get("damaged", 0) + 1
-                captured += 1
+                grown.update(("captured", "damaged"))
             if len(events) == limit:
                 break
         if source is None or not data:
             return None
-        source = msgspec.structs.replace(source, captured=captured, dropped=dropped)
-        return Parcel(source, events, segment, offset)
+        return Parcel(_grown(source, grown), events, segment, offset)
+
+
+def _says_more(source: Source, known: Source | None) -> bool:
+    """Whether counters other than the number of events have grown."""
+    before = ({}, 0, 0) if known is None else (known.dropped, known.excluded, known.sampled_out)
+    return (source.dropped, source.excluded, source.sampled_out) != before
+
+
+def _with_counters_of(source: Source | None, head: Source) -> Source:
+    """What a segment's head says, and what was found damaged before it."""
+    damaged = {} if source is None else source.dropped
+    return msgspec.structs.replace(head, dropped=damaged | head.dropped)
+
+
+def _grown(source: Source, grown: Counter[str]) -> Source:
+    """A source with what its lines since the last head add to its counters."""
+    dropped = dict(source.dropped)
+    if grown["damaged"]:
+        dropped["damaged"] = dropped.get("damaged", 0) + grown["damaged"]
+    return msgspec.structs.replace(
+        source,
+        captured=source.captured + grown["captured"],
+        dropped=dropped,
+        excluded=source.excluded + grown["excluded"],
+        sampled_out=source.sampled_out + grown["sampled_out"],
+    )

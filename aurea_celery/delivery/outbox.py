@@ -27,8 +27,8 @@ import msgspec
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.delivery.overflow import Overflow
-from aurea_celery.delivery.records import CALL, DONE, HEAD, OPEN, VOID, RecordedCall, pack
-from aurea_celery.events import ModelCall, Source, TaskEvent, clean_text, encode
+from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, RecordedCall, pack
+from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
 
 SEGMENT_BYTES = 256 * 1024
 RETRY_SECONDS = 1.0
@@ -60,6 +60,7 @@ class Outbox:
         self._segment = self._segment_events = self._segment_size = self._carried_size = 0
         self._captured = 0
         self._dropped: Counter[str] = Counter()
+        self._left_out: Counter[Omission] = Counter()
         self._open: dict[str, _OpenExecution] = {}
         self._closed_until = 0.0
         self._full = False
@@ -67,7 +68,13 @@ class Outbox:
     @property
     def source(self) -> Source:
         """This process, with its counters as they are now."""
-        return msgspec.structs.replace(self._source, captured=self._captured, dropped=dict(self._dropped))
+        return msgspec.structs.replace(
+            self._source,
+            captured=self._captured,
+            dropped=dict(self._dropped),
+            excluded=self._left_out["excluded"],
+            sampled_out=self._left_out["sampled_out"],
+        )
 
     @property
     def open_count(self) -> int:
@@ -119,9 +126,24 @@ class Outbox:
         finally:
             self._lock.release()
 
+    def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
+        """Count an execution that the settings leave out, and forget it if it had begun."""
+        line = pack(LEFT, encode(LeftOut(reason=reason, event_id=event_id)))
+        if not self._enter():
+            return
+        try:
+            written = self._append(line)
+            self._left_out[reason] += 1
+            execution = self._open.pop(event_id, None) if event_id else None
+            if execution is not None and not written:
+                self._void(execution)
+            self._rotate_if_due()
+        finally:
+            self._lock.release()
+
     def _enter(self) -> bool:
         """Take the lock; False if that takes long, as when a signal's handler or the collector interrupts ourselves."""
-        return self._lock.acquire(timeout=LOCK_SECONDS)
+        return self._lock.acquire(blocking=False) or self._lock.acquire(timeout=LOCK_SECONDS)
 
     def _finish(self, event_id: str, payload: bytes) -> None:
         written = self._append(pack(DONE, payload))

@@ -17,7 +17,8 @@ from typing import Protocol
 import msgspec
 
 from aurea_celery._guard import fault_counts, log_once_a_minute, report_fault
-from aurea_celery.delivery.folder import Folder, Parcel, is_owned
+from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
+from aurea_celery.delivery.folder import Folder, OpenExecution, Parcel, is_owned
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.events import encode_batch
 from aurea_celery.settings import Settings
@@ -47,6 +48,7 @@ class Publisher:
 
     def __init__(self, outbox: Outbox, sender: Sender, settings: Settings) -> None:
         self._outbox = outbox
+        self.endings = Endings()
         self._sender = sender
         self._settings = settings
         self._folders: dict[str, Folder] = {}
@@ -84,6 +86,8 @@ class Publisher:
         Raises:
             Exception: Whatever the broker raises; what was not confirmed is sent again next time.
         """
+        for event in self.endings.take_due(at_once=self._stopping):
+            self._outbox.finish(event)
         folders = list(self._due_folders())
         while self._ship_batch(folders):
             pass
@@ -154,14 +158,24 @@ class Publisher:
         """Everything finished is shipped: close what the dead process left open, and remove its folder."""
         if not folder.adopted or self._read(folder, 1) is not None or not folder.adopted:
             return
-        lost = folder.read_lost()
-        if lost is not None:
-            self._sender.send(encode_batch([(lost.source, lost.events)]), len(lost.events))
+        opened = folder.read_open()
+        if self._verdict_may_come(folder, opened):
+            return
+        closed = folder.close_open(opened, self.endings.verdict_on)
+        if closed is not None:
+            self._sender.send(encode_batch([(closed.source, closed.events)]), len(closed.events))
         try:
             folder.remove()
         except OSError as error:
             self._leave_alone(folder, error)
         self._folders.pop(folder.path.name, None)
+
+    def _verdict_may_come(self, folder: Folder, opened: dict[str, OpenExecution]) -> bool:
+        """Whether this process may still hear why its own pool child's executions were cut short."""
+        is_childs = folder.path.name.startswith(f"{self._outbox.name}.")
+        waiting = any(self.endings.verdict_on(event_id) is None for event_id in opened)
+        fresh = time.monotonic() - folder.adopted_at < VERDICT_SECONDS
+        return is_childs and waiting and fresh and not self._stopping
 
     def _leave_alone(self, folder: Folder, error: Exception) -> None:
         """For a while, let another process, or a person, see to a folder that this one cannot handle."""
@@ -240,7 +254,7 @@ class Publisher:
             own = self._folders.pop(self._outbox.name, None)
             self._outbox.close()  # from here on nothing is written to this folder
             if own is not None and own.adopt():
-                if own.read(1) is None and own.read_lost() is None:
+                if own.read(1) is None and not own.read_open():
                     own.remove()
                 else:
                     own.release()

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -51,10 +52,15 @@ def no_usage(call: ModelCall, _at: datetime) -> Cost | None:
 
 def document_price(call: ModelCall, _at: datetime) -> Cost | None:
     """The document's blended price, by the model's name; a provider's answer adds the date of its release."""
-    price_usd = DOCUMENT_USD_PER_1000.get(RELEASE_DATE.sub("", (call.model or "").lower()))
+    price_usd = _document_usd_per_1000(call.model or "")
     if price_usd is None:
         return None
     return Cost("priced", call.usage.token_count * price_usd / 1000, "document", DOCUMENT_VERSION)
+
+
+@functools.lru_cache(maxsize=1024)
+def _document_usd_per_1000(model: str) -> Decimal | None:
+    return DOCUMENT_USD_PER_1000.get(RELEASE_DATE.sub("", model.lower()))
 
 
 SOURCES: tuple[Source, ...] = (own_cost, no_usage, document_price)

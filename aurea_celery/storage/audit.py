@@ -38,6 +38,8 @@ class Audit(Struct, frozen=True, kw_only=True):
             f"captured {books.captured}  written {books.written}  rejected {books.rejected}"
             f"  pending {books.pending}  lost {books.dropped}"
         ]
+        left_out = {"excluded": books.excluded, "sampled out": books.sampled_out}
+        lines += [f"left out by the settings: {count} {how}" for how, count in left_out.items() if count]
         lines += [f"lost because of {reason}: {count}" for reason, count in sorted(books.dropped_by_reason.items())]
         lines += [
             f"{table}: {count} sums differ from the rows; make them anew: aurea db rebuild"

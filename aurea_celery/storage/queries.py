@@ -78,7 +78,8 @@ class JobLine(Struct, frozen=True, kw_only=True):
 class Books(Struct, frozen=True, kw_only=True):
     """Events over all processes: ``captured == written + rejected + pending + dropped``.
 
-    ``duplicates`` came again and were not written again; they are not part of the sum.
+    ``duplicates`` came again and were not written again; they are not part of the sum. Nor are ``excluded`` and
+    ``sampled_out``: executions that the settings leave out.
     """
 
     captured: int
@@ -87,6 +88,8 @@ class Books(Struct, frozen=True, kw_only=True):
     pending: int
     dropped: int
     duplicates: int
+    excluded: int
+    sampled_out: int
     dropped_by_reason: dict[str, int]
 
 
@@ -126,6 +129,7 @@ _BOOKS = sa.text("""
     )
     SELECT sum(greatest(captured, events)) AS captured, sum(written) AS written, sum(rejected) AS rejected,
            sum(greatest(captured - events, 0)) AS pending, sum(lost) AS dropped, sum(duplicates) AS duplicates,
+           sum(excluded) AS excluded, sum(sampled_out) AS sampled_out,
            (SELECT jsonb_object_agg(reason, events ORDER BY reason)
               FROM (SELECT reason, sum(events) AS events FROM given_up GROUP BY reason) AS reasons) AS by_reason
       FROM settled

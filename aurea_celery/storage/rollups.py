@@ -1,7 +1,7 @@
 """The rollups: sums that change in the transaction that inserts the rows, and can be made anew from them.
 
-One definition serves both: an ``INSERT ... SELECT ... GROUP BY`` over a relation of rows, which is ``incoming`` (what
-this transaction has just inserted) or ``metrics`` (all there is). Tables and keys are always written in the same order,
+One definition serves both: an ``INSERT ... SELECT ... GROUP BY`` over a relation of rows, which is ``inserted`` (what
+this statement has just inserted) or ``metrics`` (all there is). Tables and keys are always written in the same order,
 so that writers never wait for each other in a circle.
 """
 
@@ -16,7 +16,8 @@ BUCKET_BASE = 1.1
 
 SMALLEST_BUCKET = -100
 
-QUARTER = "to_timestamp(floor(extract(epoch FROM created_at) / 900) * 900)"
+# By date_part, which is floating point in every release and several times as fast as extract; exact for two centuries.
+QUARTER = "to_timestamp(floor(date_part('epoch', created_at) / 900) * 900)"
 BUCKET = (
     f"CASE WHEN latency_ms > 0"
     f" THEN greatest({SMALLEST_BUCKET}, ceil(ln(CAST(latency_ms AS float8)) / ln(CAST({BUCKET_BASE} AS float8))))"
@@ -45,13 +46,13 @@ class Rollup(NamedTuple):
     measures: dict[str, str]
     where: str = "true"
 
-    def insert(self, relation: str) -> sa.TextClause:
+    def insert(self, relation: str) -> str:
         """The statement that adds a relation's rows."""
         values = self.key | self.measures
         sums = ", ".join(f"{expression} AS {name}" for name, expression in values.items())
         added = ", ".join(f"{name} = {self._combined(name)}" for name in self.measures)
         places = ", ".join(str(number) for number in range(1, len(self.key) + 1))
-        return sa.text(
+        return (
             f"INSERT INTO {self.table} ({', '.join(values)})"  # noqa: S608 - our own names throughout
             f" SELECT {sums} FROM {relation} WHERE {self.where} GROUP BY {places} ORDER BY {places}"
             f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {added}"
@@ -78,10 +79,16 @@ ROLLUPS = (
 )
 
 
-def add(connection: sa.Connection, relation: str) -> None:
-    """Add a relation's rows to every rollup."""
-    for rollup in ROLLUPS:
-        connection.execute(rollup.insert(relation))
+SOURCES = (
+    "job_id, task_name, model_used, status, created_at, executions, calls, token_count, input_tokens, output_tokens,"
+    " unpriced_tokens, latency_ms, cost_estimate"
+)
+"""The columns of ``metrics`` that the rollups are made of."""
+
+
+def adding(relation: str) -> str:
+    """The same for all rollups, as the steps of a WITH that follow the one that makes the relation."""
+    return ", ".join(f"{rollup.table}_changed AS ({rollup.insert(relation)})" for rollup in ROLLUPS)
 
 
 def rebuild(connection: sa.Connection) -> None:
@@ -90,4 +97,4 @@ def rebuild(connection: sa.Connection) -> None:
     connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
     for rollup in ROLLUPS:
         connection.execute(sa.text(f"DELETE FROM {rollup.table}"))  # noqa: S608 - our own names
-    add(connection, "metrics")
+        connection.execute(sa.text(rollup.insert("metrics")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Context, Decimal
@@ -17,7 +16,7 @@ Price = Callable[[ModelCall, datetime], Cost]
 
 NO_MODEL, UNKNOWN_MODEL = "none", "unknown"
 UNPRICED = ("unpriced", "invalid")
-ZERO = Decimal(0)
+ZERO, MILLISECONDS = Decimal(0), Decimal("0.001")
 EXACT = Context(prec=1000)  # Python's default rounds every sum to 28 digits
 
 # Of several calls of one model in one row, the status that says most: money first, then what is missing.
@@ -45,6 +44,7 @@ class ExecutionPart(NamedTuple):
     queue: str | None
     broker_wait_ms: Decimal | None
     prefetch_wait_ms: Decimal | None
+    clock_skewed: bool
     tags: str
 
 
@@ -92,16 +92,15 @@ Row = tuple[object, ...]
 def rows_of(event: TaskEvent, price: Price) -> list[Row]:
     """The rows of an event: one per model, the first of which stands for the execution."""
     execution = _execution_part(event)
-    latency_ms = _ms(event.latency_us)
+    latency_ms = event.latency_us * MILLISECONDS
     by_model: dict[str, list[ModelCall]] = {}
     for call in event.calls:
         by_model.setdefault(call.model or call.response_model or UNKNOWN_MODEL, []).append(call)
     rows: list[Row] = []
     for seq, (model, calls) in enumerate(by_model.items()):
         costs = [price(call, execution.created_at) for call in calls]
-        spent = _model_part(seq, latency_ms, model, calls)
-        rows.append(execution + spent + _tokens([call.usage for call in calls]) + _money(calls, costs))
-    return rows or [execution + ModelPart(0, 1, latency_ms, NO_MODEL, 0) + Tokens(0) + Money(0, ZERO, "no_usage")]
+        rows.append((*execution, *_model_part(seq, latency_ms, model, calls), *_tokens(calls), *_money(calls, costs)))
+    return rows or [(*execution, *ModelPart(0, 1, latency_ms, NO_MODEL, 0), *Tokens(0), *Money(0, ZERO, "no_usage"))]
 
 
 def _execution_part(event: TaskEvent) -> ExecutionPart:
@@ -124,6 +123,7 @@ def _execution_part(event: TaskEvent) -> ExecutionPart:
         event.queue,
         _maybe_ms(event.broker_wait_us),
         _maybe_ms(event.prefetch_wait_us),
+        event.clock_skewed,
         msgspec.json.encode(event.tags).decode() if event.tags else "{}",
     )
 
@@ -143,42 +143,42 @@ def _model_part(seq: int, latency_ms: Decimal, model: str, calls: list[ModelCall
     )
 
 
-def _tokens(usages: list[Usage]) -> Tokens:
+def _tokens(calls: list[ModelCall]) -> Tokens:
     """The sums of what is known; None where nothing is."""
-    each = [
-        Tokens(
-            usage.token_count,
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_input_tokens,
-            usage.cache_write_input_tokens,
-            usage.reasoning_output_tokens,
-        )
-        for usage in usages
-    ]
-    if len(each) == 1:
-        return each[0]
+    if len(calls) == 1:
+        return _tokens_of(calls[0].usage)
+    each = [_tokens_of(call.usage) for call in calls]
     known = [[count for count in counts if count is not None] for counts in zip(*each, strict=True)]
     return Tokens._make([sum(counts) if counts else None for counts in known])
 
 
-def _money(calls: list[ModelCall], costs: list[Cost]) -> Money:
-    """The sum of the costs that are known, and how many tokens have none."""
-    leading = min(costs, key=lambda cost: STATUS_RANK[cost.status]) if len(costs) > 1 else costs[0]
-    unpriced = [call.usage.token_count for call, cost in zip(calls, costs, strict=True) if cost.status in UNPRICED]
-    return Money(
-        sum(unpriced),
-        functools.reduce(EXACT.add, [cost.usd for cost in costs if cost.status == "priced"], ZERO),
-        leading.status,
-        leading.source,
-        next((cost.problem for cost in costs if cost.problem), None),
-        leading.version,
+def _tokens_of(usage: Usage) -> Tokens:
+    return Tokens(
+        usage.token_count,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_input_tokens,
+        usage.cache_write_input_tokens,
+        usage.reasoning_output_tokens,
     )
 
 
-def _ms(microseconds: int) -> Decimal:
-    return Decimal(microseconds).scaleb(-3)
+def _money(calls: list[ModelCall], costs: list[Cost]) -> Money:
+    """The sum of the costs that are known, and how many tokens have none."""
+    leading = min(costs, key=_rank) if len(costs) > 1 else costs[0]
+    usd, unpriced_tokens, problem = ZERO, 0, None
+    for call, cost in zip(calls, costs, strict=True):
+        problem = problem or cost.problem
+        if cost.status == "priced":
+            usd = EXACT.add(usd, cost.usd)
+        elif cost.status in UNPRICED:
+            unpriced_tokens += call.usage.token_count
+    return Money(unpriced_tokens, usd, leading.status, leading.source, problem, leading.version)
+
+
+def _rank(cost: Cost) -> int:
+    return STATUS_RANK[cost.status]
 
 
 def _maybe_ms(microseconds: int | None) -> Decimal | None:
-    return None if microseconds is None else _ms(microseconds)
+    return None if microseconds is None else microseconds * MILLISECONDS

@@ -103,6 +103,13 @@ metrics = Table(
     Column("queue", Text),
     Column("broker_wait_ms", Numeric),
     Column("prefetch_wait_ms", Numeric),
+    Column(
+        "clock_skewed",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="a wait was below 0, because two clocks disagree, and is 0 here",
+    ),
     Column("tags", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("created_at", "event_id", "seq"),
     _name("job_id"),
@@ -215,6 +222,10 @@ metrics_sources = Table(
     Column("rejected", BigInteger, nullable=False, comment="of these, events in metrics_rejected"),
     Column("duplicates", BigInteger, nullable=False, comment="events that came again and were not written again"),
     Column("dropped", JSONB, nullable=False, server_default=text("'{}'"), comment="events given up, by reason"),
+    Column("excluded", BigInteger, nullable=False, server_default=text("0"), comment="executions left out by name"),
+    Column(
+        "sampled_out", BigInteger, nullable=False, server_default=text("0"), comment="executions left out by chance"
+    ),
     Column("first_seen_at", DateTime(timezone=True), nullable=False),
     Column("last_seen_at", DateTime(timezone=True), nullable=False),
     comment="The books: captured = written + rejected + still on the way, per process of the host",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -15,32 +17,15 @@ from sqlalchemy.exc import DBAPIError
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Source, TaskEvent, decode_batch, decode_event
-from aurea_celery.storage import partitions, rollups
-from aurea_celery.storage.bulk import copy, copy_lines
+from aurea_celery.storage import incoming, partitions
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
-from aurea_celery.storage.rows import COLUMNS, Price, rows_of
+from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
 
 logger = logging.getLogger("aurea_celery")
 
 LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
-
-NAMES = ", ".join(COLUMNS)
-# The rows of this transaction and whose they are. The table lives as long as the connection, so that the catalogue does
-# not grow, and is empty between transactions.
-CREATE_INCOMING = sa.text(
-    "CREATE TEMP TABLE IF NOT EXISTS incoming ON COMMIT DELETE ROWS"  # noqa: S608 - our own names
-    f" AS SELECT {NAMES}, CAST(0 AS integer) AS sender FROM metrics WITH NO DATA"
-)
-CLEAR_INCOMING = sa.text("DELETE FROM incoming")
-# Afterwards `incoming` holds exactly the rows that are new; comes back with the others.
-INSERT_INCOMING = sa.text(
-    f"WITH inserted AS (INSERT INTO metrics ({NAMES}) SELECT {NAMES} FROM incoming"  # noqa: S608 - our own names
-    " ORDER BY created_at, event_id, seq ON CONFLICT DO NOTHING RETURNING event_id, seq)"
-    " DELETE FROM incoming WHERE (event_id, seq) NOT IN (SELECT event_id, seq FROM inserted)"
-    " RETURNING sender, executions"
-)
 
 
 _books, _new = metrics_sources.c, insert(metrics_sources).excluded
@@ -53,9 +38,15 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
         "duplicates": _books.duplicates + _new.duplicates,
         # Drop counters only grow: the later of two reports is the one with more captured.
         "dropped": sa.case((_new.captured >= _books.captured, _new.dropped), else_=_books.dropped),
+        "excluded": sa.func.greatest(_books.excluded, _new.excluded),
+        "sampled_out": sa.func.greatest(_books.sampled_out, _new.sampled_out),
         "last_seen_at": sa.func.greatest(_books.last_seen_at, _new.last_seen_at),
     },
 )
+
+
+InsertIncoming = Callable[[sa.Connection], list[str]]
+"""Inserts what is incoming; the ids of the events that were there already."""
 
 
 class Unreadable(NamedTuple):
@@ -142,14 +133,14 @@ class Writer:
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
             self._prepare()
-            try:
-                with self._engine.begin() as connection:
-                    _write(connection, delivered, self._price)
-            except DBAPIError as error:
-                if not is_data_error(error):
-                    raise
-                with self._engine.begin() as connection:
-                    _write_one_by_one(connection, delivered, self._price)
+            for way in WAYS:
+                try:
+                    with self._engine.begin() as connection:
+                        way(connection, delivered, self._price)
+                    break
+                except DBAPIError as error:
+                    if way is WAYS[-1] or not is_data_error(error):
+                        raise
 
     def _prepare(self) -> None:
         """Check the schema, and make partitions ahead, once an hour."""
@@ -181,47 +172,48 @@ def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
     return Delivered(source, events, unreadable)
 
 
-def _write(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:
+def _write(
+    connection: sa.Connection, delivered: list[Delivered], price: Price, insert_incoming: InsertIncoming
+) -> None:
     """Write rows, rollups and books; raises if an event breaks a rule of the database."""
     rejected = _reject_unreadable(connection, delivered)
     events = _unique(delivered)
-    duplicates = _insert(connection, events, price)
-    written = Counter(sender for sender, _ in events)
-    written.subtract(duplicates)
+    there_already = []
+    if events:
+        incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
+        there_already = insert_incoming(connection)
+    written = Counter(sender for sender, _ in events.values())
+    written.subtract(events[event_id][0] for event_id in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
 def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:
-    """After a rule was broken somewhere: the same, but the events that break one are kept aside with the reason."""
+    """The same, but the events that break a rule are kept aside with the reason."""
     rejected = _reject_unreadable(connection, delivered)
     written: Counter[int] = Counter()
-    for sender, event in _unique(delivered):
+    for sender, event in _unique(delivered).values():
         try:
             with connection.begin_nested():
-                duplicates = _insert(connection, [(sender, event)], price)
-                connection.execute(CLEAR_INCOMING)
-            written[sender] += 1 - duplicates[sender]
+                incoming.fill(connection, rows_of(event, price))
+                there_already = incoming.insert_missing(connection)
+                incoming.clear(connection)
+            written[sender] += 1 - len(there_already)
         except DBAPIError as error:
             rejected[sender] += _reject_event(connection, delivered[sender].source, event, error)
     _keep_books(connection, delivered, written, rejected)
 
 
-def _unique(delivered: list[Delivered]) -> list[tuple[int, TaskEvent]]:
-    """Every event once, with the number of its sender."""
-    events = {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
-    return list(events.values())
+# Each is slower than the one before, and takes more: nearly every message has only new events that break no rule.
+WAYS = (
+    functools.partial(_write, insert_incoming=incoming.insert_all),
+    functools.partial(_write, insert_incoming=incoming.insert_missing),
+    _write_one_by_one,
+)
 
 
-def _insert(connection: sa.Connection, events: list[tuple[int, TaskEvent]], price: Price) -> Counter[int]:
-    """Insert the rows of events that are not there yet, and add them to the rollups; by sender how many were there."""
-    if not events:
-        return Counter()
-    connection.execute(CREATE_INCOMING)
-    lines = copy_lines((*row, sender) for sender, event in events for row in rows_of(event, price))
-    copy(connection, "incoming", (*COLUMNS, "sender"), lines)
-    old = connection.execute(INSERT_INCOMING).all()
-    rollups.add(connection, "incoming")
-    return Counter(row.sender for row in old if row.executions)
+def _unique(delivered: list[Delivered]) -> dict[str, tuple[int, TaskEvent]]:
+    """Every event once, by its id, with the number of its sender."""
+    return {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
 
 
 def _reject_unreadable(connection: sa.Connection, delivered: list[Delivered]) -> Counter[int]:
@@ -274,6 +266,8 @@ def _keep_books(
             "rejected": rejected[sender],
             "duplicates": len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
             "dropped": part.source.dropped,
+            "excluded": part.source.excluded,
+            "sampled_out": part.source.sampled_out,
             "first_seen_at": now,
             "last_seen_at": now,
         }

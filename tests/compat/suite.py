@@ -190,7 +190,7 @@ def is_empty(path: Path) -> bool:
     """Whether an outbox folder whose process is gone holds no event; such as that of an app that ran no task."""
     folder = Folder(path)
     try:
-        return folder.adopt() and folder.read(1) is None and folder.read_lost() is None
+        return folder.adopt() and folder.read(1) is None and not folder.read_open()
     finally:
         folder.release()
 

@@ -62,7 +62,7 @@ def test_spend_just_before_a_sigkill_is_in_the_row(installation: Installation) -
     installation.wait_for_executions(1)
 
     rows = installation.query("SELECT status, token_count, model_used, latency_ms >= 0, error_type FROM metrics")
-    assert rows == [("lost", 77, "gpt-4", True, None)]
+    assert rows == [("lost", 77, "gpt-4", True, "WorkerLostError")]
 
 
 def test_two_apps_in_one_process(installation: Installation) -> None:

@@ -59,9 +59,9 @@ class Installation:
         command = ["celery", "-A", app, "worker", "-l", "INFO", *options]
         return self.run(f"worker-{len(self._processes)}", command, environ).wait_for(" ready.")
 
-    def writer(self, *options: str, **environ: str) -> Process:
+    def writer(self, *options: str, app: str = "tests.support.user_app", **environ: str) -> Process:
         """Start our writer and wait until it is ready."""
-        command = ["celery", "-A", "tests.support.user_app", "aurea", "writer", *options]
+        command = ["celery", "-A", app, "aurea", "writer", *options]
         return self.run(f"writer-{len(self._processes)}", command, environ).wait_for(" ready.")
 
     def run(self, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Process:

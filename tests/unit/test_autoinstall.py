@@ -8,8 +8,11 @@ import sys
 
 PREAMBLE = """
 from celery import Celery
-from aurea_celery.capture.registry import sink_of
+from aurea_celery.capture.registry import door_of
 from aurea_celery.plugin import Aurea
+
+def plugin_of(app):
+    return door_of(app).__self__ if door_of(app) else None
 """
 
 
@@ -23,7 +26,7 @@ def test_an_app_that_is_there_already_has_it_at_once_and_is_not_finalised() -> N
     run(
         "app = Celery('there', broker='memory://'); ready = Celery('ready', broker='memory://'); ready.finalize()\n"
         "import aurea_celery.autoinstall\n"
-        "assert isinstance(sink_of(app), Aurea) and isinstance(sink_of(ready), Aurea)\n"
+        "assert isinstance(plugin_of(app), Aurea) and isinstance(plugin_of(ready), Aurea)\n"
         "assert not app.finalized and 'aurea_celery.write_metrics' in ready.tasks"
     )
 
@@ -31,10 +34,10 @@ def test_an_app_that_is_there_already_has_it_at_once_and_is_not_finalised() -> N
 def test_a_later_app_has_it_when_it_is_finalised_and_may_be_configured_until_then() -> None:
     run(
         "import aurea_celery.autoinstall\n"
-        "app = Celery('later'); assert sink_of(app) is None\n"
+        "app = Celery('later'); assert plugin_of(app) is None\n"
         "def work(): ...\n"
         "app.task(work, name='mine'); assert not app.finalized\n"
-        "app.finalize(); aurea = sink_of(app)\n"
+        "app.finalize(); aurea = plugin_of(app)\n"
         "assert {'mine', 'aurea_celery.write_metrics'} <= set(app.tasks)\n"
         "app.conf.update(broker_url='memory://', aurea_queue='chosen_late')\n"
         "assert aurea.delivery()._settings.queue == 'chosen_late'"
@@ -49,7 +52,7 @@ def test_a_client_that_never_finalises_its_app_has_it_when_it_publishes() -> Non
         "before_task_publish.connect(lambda headers, **_: seen.update(headers), weak=False)\n"
         "app.send_task('elsewhere'); assert not app.finalized\n"
         "assert 'aurea_published_us' in seen\n"
-        "sink_of(app).close(); app.send_task('elsewhere'); assert sink_of(app) is None, 'it came back'"
+        "plugin_of(app).close(); app.send_task('elsewhere'); assert plugin_of(app) is None, 'it came back'"
     )
 
 
@@ -57,9 +60,9 @@ def test_an_app_with_a_plugin_of_its_own_keeps_it() -> None:
     run(
         "import aurea_celery.autoinstall\n"
         "before = Celery('before', broker='memory://'); own = Aurea(before); before.finalize()\n"
-        "assert sink_of(before) is own\n"
+        "assert plugin_of(before) is own\n"
         "after = Celery('after', broker='memory://'); after.finalize(); own = Aurea(after)\n"
-        "assert sink_of(after) is own"
+        "assert plugin_of(after) is own"
     )
 
 

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from aurea_celery.cli import aurea
+from tests.support.endings import ENDINGS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
@@ -60,3 +61,13 @@ def test_decisions_are_numbered() -> None:
     for number, page in enumerate(pages, start=1):
         assert page.name.startswith(f"{number:04}-")
         assert page.read_text().startswith(f"# {number}. ")
+
+
+def test_every_ending_is_documented() -> None:
+    page = (ROOT / "docs" / "endings.md").read_text()
+    for ending in ENDINGS:
+        words = ending.name.split(", ")[0].removesuffix(" in C")
+        assert words in page, f"docs/endings.md does not say what {ending.name!r} leaves"
+        for row in ending.rows:
+            assert f"`{row.status}`" in page
+            assert row.error is None or row.error in ("Refused",) or f"`{row.error}`" in page, row.error

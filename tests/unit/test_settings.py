@@ -30,7 +30,7 @@ def test_words_for_yes_and_no(word: str, value: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"batch_event": 1}, "has no setting called 'batch_event'; it knows: enabled, queue"),
+        ({"batch_event": 1}, "has no setting called 'batch_event'; it knows: enabled, include"),
         ({"batch_events": "many"}, "aurea_batch_events must be of type int"),
         ({"batch_events": 0}, "aurea_batch_events must be at least 1 events"),
         ({"flush_interval_seconds": "nan"}, "aurea_flush_interval_seconds must be at least"),

@@ -20,9 +20,11 @@ class Tasks(NamedTuple):
     replaced: Any
     elsewhere: Any
     monitored: Any
+    reporting: Any
+    hear: Any
 
 
-def add_tasks(app: Celery) -> Tasks:
+def add_tasks(app: Celery) -> Tasks:  # noqa: C901 - a function a task
     """Make an app's tasks; ``spend`` and ``collect`` ignore what a canvas hands on to them."""
 
     @app.task(name="spend", shared=False)
@@ -61,4 +63,12 @@ def add_tasks(app: Celery) -> Tasks:
     def monitored() -> tuple[str, int]:
         return "text", 50
 
-    return Tasks(spend, collect, again, fail, nested, replaced, elsewhere, monitored)
+    @app.task(name="reporting", shared=False, aurea_job="reports")
+    def reporting() -> None:
+        spend.delay()
+
+    @app.task(name="hear", shared=False)
+    def hear(_task_id: str) -> None:
+        """Be told of a failure."""
+
+    return Tasks(spend, collect, again, fail, nested, replaced, elsewhere, monitored, reporting, hear)

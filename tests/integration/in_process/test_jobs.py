@@ -65,6 +65,47 @@ def test_a_canvas_is_one_job(name: str, worked: Tasks, rows: Rows) -> None:
     assert list(jobs.values()) == [count] * 3, found
 
 
+@pytest.mark.parametrize("name", CANVASES)
+def test_an_option_names_the_job_of_a_whole_canvas(name: str, worked: Tasks, rows: Rows) -> None:
+    count, canvas = CANVASES[name]
+    with job("a block around"):
+        canvas(worked).apply_async(aurea_job="option", aurea_tags={"tenant": "acme"})
+
+    found = rows.wait_for(count)
+
+    assert {row.job_id for row in found} == {"option"}
+
+
+def test_a_task_may_name_its_job_for_want_of_another(worked: Tasks, rows: Rows) -> None:
+    worked.reporting.delay()
+    with job("a block around"):
+        worked.reporting.delay()
+
+    found = rows.wait_for(4)
+
+    assert Counter((row.task_name, row.job_id) for row in found) == {
+        ("reporting", "reports"): 1,
+        ("spend", "reports"): 1,
+        ("reporting", "a block around"): 1,
+        ("spend", "a block around"): 1,
+    }
+
+
+def test_an_error_callback_is_of_the_job_that_failed(worked: Tasks, rows: Rows) -> None:
+    with job("nightly"):
+        worked.fail.s().set(link_error=worked.hear.s()).delay()
+
+    assert [(row.task_name, row.job_id) for row in rows.wait_for(2)] == [("fail", "nightly"), ("hear", "nightly")]
+
+
+def test_tags_travel_with_a_message(worked: Tasks, rows: Rows) -> None:
+    worked.spend.apply_async(aurea_tags={"tenant": "acme"})
+
+    rows.wait_for(1)
+
+    assert rows.tags() == [{"tenant": "acme"}]
+
+
 @pytest.mark.usefixtures("aurea")
 def test_a_chord_is_one_job_with_a_backend_that_polls(
     celery_app: Celery, tasks: Tasks, rows: Rows, celery_worker_parameters: dict[str, Any], tmp_path: Path
@@ -92,6 +133,6 @@ def test_what_a_task_maps_over_is_counted(worked: Tasks, rows: Rows) -> None:
     found = rows.wait_for(2)
 
     assert [(row.task_name, row.job_id, row.token_count) for row in found] == [
-        ("celery.map", "nightly", 2),
-        ("celery.starmap", "nightly", 3),
+        ("celery.map(spend)", "nightly", 2),
+        ("celery.starmap(spend)", "nightly", 3),
     ]

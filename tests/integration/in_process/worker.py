@@ -75,6 +75,11 @@ class Rows:
         with connected(self._url) as connection:
             return [Row(*row) for row in connection.execute(sa.text(statement))]
 
+    def tags(self) -> list[dict[str, str]]:
+        """The tags of all rows, by task and attempt."""
+        with connected(self._url) as connection:
+            return list(connection.scalars(sa.text("SELECT tags FROM metrics ORDER BY task_name, attempt, id")))
+
     def wait_for(self, count: int) -> list[Row]:
         """All rows once there are so many; never more."""
         wait_until(lambda: len(self.now()) >= count, f"{count} rows", seconds=20)

@@ -79,6 +79,8 @@ def test_machines_get_json(database_url: str) -> None:
         "pending": 0,
         "dropped": 1,
         "duplicates": 0,
+        "excluded": 0,
+        "sampled_out": 0,
         "dropped_by_reason": {"outbox_full": 1},
         "rollup_differences": {},
     }

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -220,7 +221,15 @@ def test_empty_books_balance(connection: sa.Connection) -> None:
     books = queries.reconcile(connection)
 
     assert books == queries.Books(
-        captured=0, written=0, rejected=0, pending=0, dropped=0, duplicates=0, dropped_by_reason={}
+        captured=0,
+        written=0,
+        rejected=0,
+        pending=0,
+        dropped=0,
+        duplicates=0,
+        excluded=0,
+        sampled_out=0,
+        dropped_by_reason={},
     )
 
 
@@ -230,7 +239,9 @@ def test_books_sum_over_processes_and_balance(connection: sa.Connection, databas
     write(database_url, again, execution(), sender=sender)  # one is still on its way
     write(database_url, again, sender=sender)
     write(database_url, execution(), sender=source(captured=6, outbox_full=2, memory_full=1))
-    write(database_url, sender=source(captured=4, outbox_full=4))
+    settings_say = msgspec.structs.replace(source(captured=4, outbox_full=4), excluded=5, sampled_out=2)
+    write(database_url, sender=settings_say)
+    write(database_url, sender=msgspec.structs.replace(settings_say, excluded=3))  # sent earlier, arrived later
 
     books = queries.reconcile(connection)
 
@@ -241,6 +252,8 @@ def test_books_sum_over_processes_and_balance(connection: sa.Connection, databas
         pending=3,
         dropped=7,
         duplicates=1,
+        excluded=5,
+        sampled_out=2,
         dropped_by_reason={"memory_full": 1, "outbox_full": 6},
     )
     assert books.captured == books.written + books.rejected + books.pending + books.dropped

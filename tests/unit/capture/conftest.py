@@ -8,6 +8,8 @@ import pytest
 from celery import Celery
 
 from aurea_celery.capture import registry
+from aurea_celery.capture.selection import Selection
+from aurea_celery.settings import Settings
 from tests.support.sinks import RecordingSink
 
 
@@ -15,6 +17,7 @@ from tests.support.sinks import RecordingSink
 def sink() -> Iterator[RecordingSink]:
     """Where monitored calls go during a test."""
     app, recording = Celery("unit", broker="memory://", set_as_current=False), RecordingSink()
-    registry.install(app, recording)
+    destination = registry.Destination(recording, Selection(Settings()))
+    registry.install(app, lambda: destination)
     yield recording
     app.close()

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
-from aurea_celery.events import ModelCall, TaskEvent, Usage
+from aurea_celery.events import ModelCall, TaskEvent, Usage, Verdict
 from aurea_celery.settings import Settings
 from tests.support.events import make_event
 from tests.support.senders import MemorySender
@@ -31,6 +31,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.open: dict[str, TaskEvent] = {}
         self.calls: dict[str, list[ModelCall]] = {}
         self.expected: dict[str, TaskEvent] = {}
+        self.excluded = self.sampled_out = 0
 
     @initialize()
     def begin_process(self) -> None:
@@ -59,6 +60,32 @@ class OutboxMachine(RuleBasedStateMachine):
         event = msgspec.structs.replace(event, status="success", calls=tuple(self.calls[event.event_id]))
         self.outbox.finish(event)
         self.expected[event.event_id] = event
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), hears_why=st.booleans())
+    def abort(self, data: st.DataObject, hears_why: bool) -> None:
+        event = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
+        event = msgspec.structs.replace(event, error_type="SystemExit", calls=tuple(self.calls[event.event_id]))
+        self.outbox.begin(event)
+        self.publisher.endings.abort(event)
+        if hears_why:
+            self.publisher.endings.settle(event.event_id, Verdict("timeout", "TimeLimitExceeded"))
+            self.publisher.ship()
+            event = msgspec.structs.replace(event, status="timeout", error_type="TimeLimitExceeded")
+        self.expected[event.event_id] = event
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def sample_out(self, data: st.DataObject) -> None:
+        event_id = data.draw(st.sampled_from(sorted(self.open)))
+        del self.open[event_id]
+        self.outbox.leave_out("sampled_out", event_id)
+        self.sampled_out += 1
+
+    @rule()
+    def exclude(self) -> None:
+        self.outbox.leave_out("excluded")
+        self.excluded += 1
 
     @rule(fail_before=st.booleans(), fail_after=st.booleans())
     def ship(self, fail_before: bool, fail_after: bool) -> None:
@@ -92,8 +119,12 @@ class OutboxMachine(RuleBasedStateMachine):
         assert arrived.keys() == self.expected.keys(), "an execution is missing"
         for event_id, event in self.expected.items():
             assert arrived[event_id].status == event.status
+            unexplained = "WorkerLostError" if event.status == "lost" else None
+            assert arrived[event_id].error_type == (event.error_type or unexplained)
             assert list(arrived[event_id].calls) == self.calls[event_id], "spend is missing"
         assert sum(source.captured for source in self.sender.sources.values()) == len(self.expected)
+        assert sum(source.excluded for source in self.sender.sources.values()) == self.excluded
+        assert sum(source.sampled_out for source in self.sender.sources.values()) == self.sampled_out
         assert not any(source.dropped for source in self.sender.sources.values())
         assert not [path for path in self.folder.iterdir() if path.name != self.outbox.name], "a folder is left behind"
         self.outbox.close()

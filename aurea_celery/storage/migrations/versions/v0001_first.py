@@ -49,6 +49,7 @@ CREATE TABLE metrics (
     queue TEXT,
     broker_wait_ms NUMERIC,
     prefetch_wait_ms NUMERIC,
+    clock_skewed BOOLEAN DEFAULT false NOT NULL,
     tags JSONB DEFAULT '{}' NOT NULL,
     CONSTRAINT metrics_pkey PRIMARY KEY (created_at, event_id, seq),
     CONSTRAINT metrics_job_id_check CHECK (char_length(job_id) BETWEEN 1 AND 255),
@@ -92,6 +93,8 @@ COMMENT ON COLUMN metrics.cost_problem IS 'why there is no cost';
 COMMENT ON COLUMN metrics.error_type IS 'the exception''s class name, never its message';
 
 COMMENT ON COLUMN metrics.parent_event_id IS 'the monitored call or task this one ran inside';
+
+COMMENT ON COLUMN metrics.clock_skewed IS 'a wait was below 0, because two clocks disagree, and is 0 here';
 
 COMMENT ON COLUMN metrics.attempt IS '0 is the first try';
 
@@ -193,6 +196,8 @@ CREATE TABLE metrics_sources (
     rejected BIGINT NOT NULL,
     duplicates BIGINT NOT NULL,
     dropped JSONB DEFAULT '{}' NOT NULL,
+    excluded BIGINT DEFAULT 0 NOT NULL,
+    sampled_out BIGINT DEFAULT 0 NOT NULL,
     first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT metrics_sources_pkey PRIMARY KEY (source_id)
@@ -209,6 +214,10 @@ COMMENT ON COLUMN metrics_sources.rejected IS 'of these, events in metrics_rejec
 COMMENT ON COLUMN metrics_sources.duplicates IS 'events that came again and were not written again';
 
 COMMENT ON COLUMN metrics_sources.dropped IS 'events given up, by reason';
+
+COMMENT ON COLUMN metrics_sources.excluded IS 'executions left out by name';
+
+COMMENT ON COLUMN metrics_sources.sampled_out IS 'executions left out by chance';
 
 CREATE TABLE model_prices (
     model TEXT NOT NULL,

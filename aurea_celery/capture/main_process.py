@@ -1,0 +1,98 @@
+"""What only the worker's main process sees: messages that arrive, and executions that it ends or finds dead.
+
+``worker_init``     gives the worker's name
+``task_received``   gives the execution its id, which travels to the child, and notes when its message arrived
+``task_revoked``    a task that never began has its row from here; one that was terminated has its status
+``task_failure``    also sent here for a hard time limit and for a lost child, in which nothing can speak any more
+
+In pools without children the same handlers are called in the one process there is.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from aurea_celery._guard import guarded
+from aurea_celery.capture import jobs
+from aurea_celery.capture.registry import Destination, destination_of, door_of
+from aurea_celery.capture.requests import RECEIVED_KEY, event_of, is_own
+from aurea_celery.clock import new_event_id, now_us
+from aurea_celery.events import Verdict
+
+VERDICTS = {"TimeLimitExceeded": Verdict("timeout", "TimeLimitExceeded"), "WorkerLostError": Verdict("lost")}
+"""By the name of the error with which Celery ends a task from outside."""
+
+_requests: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+
+
+_worker_name: str | None = None
+
+
+def message_of(task_id: str | None) -> Mapping[str, Any]:
+    """What the message of a task in flight said, in the main process; nothing elsewhere."""
+    request = _requests.get(task_id) if task_id and _requests else None
+    return {} if request is None else request.request_dict
+
+
+@guarded
+def note_worker_name(sender: Any = None, **_: Any) -> None:
+    """Called once, before the pool exists."""
+    global _worker_name  # noqa: PLW0603 - a process has one worker
+    _worker_name = getattr(sender, "hostname", None)
+
+
+@guarded
+def on_received(request: Any = None, **_: Any) -> None:
+    """Called for each message; the dictionary travels to the child."""
+    if request is not None and door_of(request.app) is not None:
+        request.request_dict[RECEIVED_KEY] = (new_event_id(), now_us())
+        _requests[request.id] = request
+
+
+@guarded
+def on_revoked(
+    sender: Any = None, request: Any = None, terminated: bool = False, expired: bool = False, **_: Any
+) -> None:
+    """Called when a task is thrown away before it began, or was terminated."""
+    destination = destination_of(sender.app)
+    if destination is None or is_own(sender.name):
+        return
+    received = getattr(request, RECEIVED_KEY, None)
+    if not terminated:
+        _record_unbegun(destination, sender, request, "Expired" if expired else "TaskRevokedError")
+    elif received is not None:
+        destination.sink.settle(received[0], Verdict("revoked", "Terminated"))
+
+
+def _record_unbegun(destination: Destination, task: Any, request: Any, error_type: str) -> None:
+    """Record a task that will never begin, as an execution without any latency."""
+    sink, selection = destination
+    if not selection.includes(task.name):
+        sink.leave_out("excluded")
+        return
+    request.hostname = request.hostname or _worker_name
+    task.request_stack.push(request)  # as Celery does for its own signals: a function that makes tags may look at it
+    try:
+        event = event_of(task, request, jobs.job_of(task, request).job_id, selection)
+    finally:
+        task.request_stack.pop()
+    if selection.samples_out(event.event_id):
+        sink.leave_out("sampled_out")
+    else:
+        sink.finish(msgspec.structs.replace(event, status="revoked", error_type=error_type))
+
+
+@guarded
+def on_failure(sender: Any = None, task_id: str | None = None, exception: Any = None, **_: Any) -> None:
+    """Called for every failure; what the task itself raised has its row from where it ran."""
+    verdict = VERDICTS.get(type(exception).__name__)
+    if verdict is None:
+        return
+    destination = destination_of(sender.app)
+    received = message_of(task_id).get(RECEIVED_KEY)
+    if destination is not None and received is not None:
+        destination.sink.settle(received[0], verdict)

@@ -1,0 +1,82 @@
+"""The rows of one transaction on their way into ``metrics`` and the rollups.
+
+They are copied into a temporary table, from which one statement inserts them and adds them to every rollup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from aurea_celery.storage import rollups
+from aurea_celery.storage.bulk import copy, copy_lines
+from aurea_celery.storage.rows import COLUMNS, Row
+
+NAMES = ", ".join(COLUMNS)
+
+# What the session already has: looked up, since a rollback or a pooler may have taken it away.
+SESSION = sa.text(
+    "SELECT to_regclass('pg_temp.incoming') IS NOT NULL AS has_table,"
+    " EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'aurea_insert') AS has_statement"
+)
+# The table lives as long as the session, so that the catalogue does not grow, and is empty between transactions.
+CREATE = sa.text(
+    f"CREATE TEMP TABLE incoming ON COMMIT DELETE ROWS AS SELECT {NAMES} FROM metrics WITH NO DATA"  # noqa: S608 - ours
+)
+CLEAR = sa.text("DELETE FROM incoming")
+
+
+def _inserting(on_conflict: str = "") -> str:
+    """The steps that insert and add what was really inserted to the rollups, for a query to follow.
+
+    PostgreSQL runs such steps one after another and always in the same order, and each in the order of its keys.
+    """
+    return (
+        f"WITH inserted AS (INSERT INTO metrics ({NAMES}) SELECT {NAMES} FROM incoming"  # noqa: S608 - our own names
+        f" ORDER BY created_at, event_id, seq {on_conflict} RETURNING event_id, {rollups.SOURCES}),"
+        f" {rollups.adding('inserted')}"
+    )
+
+
+# Prepared, because reading and planning it takes almost a millisecond; nothing comes back.
+PREPARE = sa.text(f"PREPARE aurea_insert AS {_inserting()} SELECT")
+INSERT_ALL = sa.text("EXECUTE aurea_insert")
+INSERT_MISSING = sa.text(
+    f"{_inserting('ON CONFLICT DO NOTHING')} SELECT CAST(event_id AS text) FROM incoming"  # noqa: S608 - our own names
+    " WHERE executions = 1 AND event_id NOT IN (SELECT event_id FROM inserted WHERE executions = 1)"
+)
+
+
+def fill(connection: sa.Connection, rows: Iterable[Row]) -> None:
+    """Copy rows into the table of this transaction."""
+    session = connection.execute(SESSION).one()
+    if not session.has_table:
+        connection.execute(CREATE)
+    if not session.has_statement:
+        connection.execute(PREPARE)
+    copy(connection, "incoming", COLUMNS, copy_lines(rows))
+
+
+def insert_all(connection: sa.Connection) -> list[str]:
+    """Insert the rows, none of which may be there already; no ids of events.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: If one is there already, or breaks another rule.
+    """
+    connection.execute(INSERT_ALL)
+    return []
+
+
+def insert_missing(connection: sa.Connection) -> list[str]:
+    """Insert the rows that are not there already; the ids of the events that are.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: If one breaks a rule.
+    """
+    return list(connection.scalars(INSERT_MISSING))
+
+
+def clear(connection: sa.Connection) -> None:
+    """Forget the rows."""
+    connection.execute(CLEAR)

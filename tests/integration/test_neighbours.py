@@ -1,0 +1,54 @@
+"""Beside others who hook into Celery, installed twice, and in a Django project: each execution is a row."""
+
+from __future__ import annotations
+
+from tests.support.installation import Installation
+
+NEIGHBOURS = "tests.support.neighbours_app"
+DJANGO = "tests.support.django_project"
+
+
+def test_sentry_opentelemetry_and_the_plugin_thrice(installation: Installation) -> None:
+    installation.writer(app=NEIGHBOURS)
+    worker = installation.worker("-c", "2", app=NEIGHBOURS)
+    for number in range(20):
+        installation.app.send_task(f"{NEIGHBOURS}.retry", headers={"aurea_job": f"job {number % 2}"})
+
+    installation.wait_for_executions(80)
+
+    rows = installation.query(
+        "SELECT job_id, split_part(task_name, '.', 4), status, attempt, error_type, sum(executions)::int,"
+        " sum(token_count)::int FROM metrics GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 4"
+    )
+    assert [tuple(row) for row in rows] == [
+        row
+        for job in ("job 0", "job 1")
+        for row in (
+            (job, "fail", "failure", 0, "KeyError", 10, 70),
+            (job, "retry", "retry", 0, "Retry", 10, 70),
+            (job, "retry", "retry", 1, "Retry", 10, 70),
+            (job, "retry", "success", 2, None, 10, 70),
+        )
+    ]
+    assert "internal fault" not in worker.log
+
+
+def test_a_django_project(installation: Installation) -> None:
+    environ = {"DJANGO_SETTINGS_MODULE": f"{DJANGO}.settings"}
+    installation.writer(app=DJANGO, **environ)
+    worker = installation.worker("-c", "2", app=DJANGO, **environ)
+    for name, arguments in (("hidden", ()), ("shared", (5,)), ("monitored", (7,))):
+        installation.app.send_task(f"{DJANGO}.tasks.{name}", args=arguments, queue="django")
+
+    installation.wait_for_executions(2)
+
+    rows = installation.query("SELECT task_name, token_count, tags FROM metrics ORDER BY token_count")
+    assert [tuple(row) for row in rows] == [
+        (f"{DJANGO}.tasks.shared", 5, {"project": "django"}),
+        (f"{DJANGO}.tasks.monitored", 7, {"project": "django"}),
+    ]
+    worker.stop()
+    assert "internal fault" not in worker.log
+    reconciled = installation.run("reconcile", ["aurea_celery.cli", "reconcile"])
+    assert reconciled.wait() == 0
+    assert "left out by the settings: 1 excluded" in reconciled.log

@@ -1,0 +1,1 @@
+"""A user's Django project, as Celery's documentation has it."""
