@@ -180,10 +180,16 @@ def run_a_while() -> str:
     return "done"
 
 
+def let_the_begin_be_known() -> None:
+    """Live until the main process has heard of this execution: else Celery 5.5 may hand the task to another child."""
+    time.sleep(0.3)
+
+
 @app.task
 def killed() -> None:
     """Be killed, as the kernel does it when memory is short."""
     spend()
+    let_the_begin_be_known()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -192,6 +198,7 @@ def killed_once(self: Task[Any, Any]) -> str:
     """Be killed in the first delivery; the message comes again."""
     spend()
     if not is_redelivered(self):
+        let_the_begin_be_known()
         os.kill(os.getpid(), signal.SIGKILL)
     return "done"
 
@@ -200,6 +207,7 @@ def killed_once(self: Task[Any, Any]) -> str:
 def leave() -> None:
     """Leave the process without a word."""
     spend()
+    let_the_begin_be_known()
     os._exit(3)
 
 
@@ -207,6 +215,7 @@ def leave() -> None:
 def crash() -> None:
     """Read what is not there."""
     spend()
+    let_the_begin_be_known()
     ctypes.string_at(0)
 
 
