@@ -236,6 +236,7 @@ def main() -> int:
         "tests", nargs="*", help="paths or node ids below the source, such as t/integration/test_tasks.py"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that both sides are stopped and their folders removed
     names = ("celery", "kombu", "billiard", "redis")
     print("Celery's own integration suite:", *(f"{name} {version(name)}" for name in names), flush=True)
     try:
