@@ -40,7 +40,7 @@ _arguments: weakref.WeakKeyDictionary[Celery, Mapping[str, Any]] = weakref.WeakK
 _stopping = mmap.mmap(-1, 1)
 
 
-class WriterTask(Task[Any, Any]):
+class WriterTask(Task):  # type: ignore[type-arg]  # generic in its type hints, but before Celery 5.7 not when it runs
     """A task whose options are ours: the host's annotations and defaults are for its own tasks."""
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,10 +110,10 @@ def test_a_writer_that_stops_while_the_database_is_away_gives_its_messages_back(
             writer = installation.writer()
             run_script(installation, 9)
             writer.wait_for("INFO/MainProcess] Task aurea_celery.write_metrics")
-            writer.stop()
+            status = writer.end(signal.SIGTERM)
         finally:
             system_postgres.start()
-        assert writer.status == 0
+        assert status == 0
         installation.writer()
 
         installation.wait_for_executions(9)
