@@ -45,8 +45,8 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
 )
 
 
-InsertIncoming = Callable[[sa.Connection], list[str]]
-"""Inserts what is incoming; the ids of the events that were there already."""
+InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
+"""Inserts what is incoming; the keys of the events that were there already."""
 
 
 class Unreadable(NamedTuple):
@@ -183,7 +183,7 @@ def _write(
         incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
         there_already = insert_incoming(connection)
     written = Counter(sender for sender, _ in events.values())
-    written.subtract(events[event_id][0] for event_id in there_already)
+    written.subtract(events[key][0] for key in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
@@ -211,9 +211,17 @@ WAYS = (
 )
 
 
-def _unique(delivered: list[Delivered]) -> dict[str, tuple[int, TaskEvent]]:
-    """Every event once, by its id, with the number of its sender."""
-    return {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
+def _unique(delivered: list[Delivered]) -> dict[incoming.Key, tuple[int, TaskEvent]]:
+    """Every event once, by its key, with the number of its sender.
+
+    The id alone will not do: Celery's pool hands a task whose child died at once to another child, with the same
+    request, and both have run.
+    """
+    return {
+        (event.event_id, from_us(event.ended_at_us)): (sender, event)
+        for sender, part in enumerate(delivered)
+        for event in part.events
+    }
 
 
 def _reject_unreadable(connection: sa.Connection, delivered: list[Delivered]) -> Counter[int]:
