@@ -17,15 +17,18 @@ from typing import Protocol
 import msgspec
 
 from aurea_celery._guard import fault_counts, log_once_a_minute, report_fault
+from aurea_celery.clock import new_event_id
 from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
 from aurea_celery.delivery.folder import Folder, OpenExecution, Parcel, is_owned
-from aurea_celery.delivery.outbox import Outbox
-from aurea_celery.events import encode_batch
+from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
+from aurea_celery.events import Source, encode_batch
 from aurea_celery.settings import Settings
 
 QUEUE_CHECK_SECONDS = 10.0
 MAX_BACK_OFF_SECONDS = 30.0
 LEFT_ALONE_SECONDS = 60.0
+UNKNOWN_WRITER_SECONDS = 0.5
+RECEIPT_POLL_SECONDS = 0.02
 MOST_ADOPTED = 16
 """Folders of dead processes that are taken over at a time: each costs the host a file descriptor meanwhile."""
 
@@ -33,8 +36,15 @@ MOST_ADOPTED = 16
 class Sender(Protocol):
     """What the publisher needs of a broker; :class:`aurea_celery.delivery.broker.Broker` is the real one."""
 
+    @property
+    def reply_to(self) -> str | None:
+        """Where receipts are asked for, if they are."""
+
     def send(self, batch: bytes, event_count: int) -> None:
         """Publish a batch and return once the broker has it, or raise."""
+
+    def receipts(self) -> set[str]:
+        """The names of the batches that were committed since the last call."""
 
     def waiting_messages(self) -> int:
         """How many messages wait in the queue."""
@@ -60,6 +70,9 @@ class Publisher:
         self._back_off_seconds = 0.0
         self._queue_checked_at = float("-inf")
         self._queue_is_full = False
+        self._is_answered = False
+        self._stop_at = 0.0
+        self._most_in_flight = max(1, settings.outbox_max_bytes // (2 * SEGMENT_BYTES))
 
     def ensure_running(self) -> None:
         """Start the thread if it does not run yet."""
@@ -72,6 +85,7 @@ class Publisher:
         Events that come later start it again: a process may outlive the worker that ran in it.
         """
         with self._start_lock:
+            self._stop_at = time.monotonic() + timeout_seconds
             thread, self._stopping = self._thread, True
             self._wake.set()
             if thread is not None:
@@ -88,6 +102,7 @@ class Publisher:
         """
         for event in self.endings.take_due(at_once=self._stopping):
             self._outbox.finish(event)
+        self._take_receipts()
         folders = list(self._due_folders())
         while self._ship_batch(folders):
             pass
@@ -107,7 +122,15 @@ class Publisher:
             if not self._stopping:
                 self._try_to_ship()
         self._try_to_ship()  # whatever was recorded before the stop
+        self._await_receipts()
         self._clean_up()
+
+    def _await_receipts(self) -> None:
+        """Give the writer a moment, or more if one is known to live: less is left for the next process."""
+        until = self._stop_at if self._is_answered else min(self._stop_at, time.monotonic() + UNKNOWN_WRITER_SECONDS)
+        while any(len(folder.in_flight) for folder in self._folders.values()) and time.monotonic() < until:
+            time.sleep(RECEIPT_POLL_SECONDS)
+            self._try_to_ship()
 
     def _try_to_ship(self) -> None:
         """Ship, or back off; the transports' errors share no base class, so that every one means: later."""
@@ -140,11 +163,35 @@ class Publisher:
             batch.append((self._outbox.source, overflow))
         if not batch or self._writer_is_behind():
             return False
-        self._sender.send(encode_batch(batch), sum(len(events) for _, events in batch))
+        batch_id = self._send(batch)
         for folder, parcel in parcels:
-            folder.commit(parcel)
+            folder.commit(parcel, batch_id)
         self._outbox.overflow.commit()
         return True
+
+    def _send(self, batch: list[tuple[Source, list[bytes]]]) -> str | None:
+        """Send one message; its name, if a receipt will come."""
+        reply_to = self._sender.reply_to
+        batch_id = new_event_id() if reply_to else None
+        message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to)
+        self._sender.send(message, sum(len(events) for _, events in batch))
+        return batch_id
+
+    def _take_receipts(self) -> None:
+        """Let go of what has arrived, and send again what the broker has lost."""
+        waiting = [folder for folder in self._folders.values() if len(folder.in_flight)]
+        received = self._sender.receipts() if waiting else set()
+        self._is_answered = self._is_answered or bool(received)
+        for folder in waiting:
+            folder.in_flight.receive(received)
+            folder.in_flight.trust(after_seconds=self._settings.keep_sent_seconds, most=self._most_in_flight)
+            if folder.in_flight.is_overdue(self._settings.resend_seconds) and self._is_lost(folder):
+                folder.send_again()
+            folder.remove_sent()
+
+    def _is_lost(self, folder: Folder) -> bool:
+        """Whether what waits for its receipt is no longer with the broker; it keeps what it has in order."""
+        return folder.in_flight.is_overtaken or not self._sender.waiting_messages()
 
     def _read(self, folder: Folder, limit: int) -> Parcel | None:
         """What a folder has next; one that cannot be read does not hold up the others."""
@@ -158,17 +205,26 @@ class Publisher:
         """Everything finished is shipped: close what the dead process left open, and remove its folder."""
         if not folder.adopted or self._read(folder, 1) is not None or not folder.adopted:
             return
-        opened = folder.read_open()
-        if self._verdict_may_come(folder, opened):
+        if not folder.is_closed and not self._close_open(folder):
             return
-        closed = folder.close_open(opened, self.endings.verdict_on)
-        if closed is not None:
-            self._sender.send(encode_batch([(closed.source, closed.events)]), len(closed.events))
+        if len(folder.in_flight):
+            return
         try:
             folder.remove()
         except OSError as error:
             self._leave_alone(folder, error)
         self._folders.pop(folder.path.name, None)
+
+    def _close_open(self, folder: Folder) -> bool:
+        """Send what a dead process left open, unless its verdict may still come; whether that is done."""
+        opened = folder.read_open()
+        if self._verdict_may_come(folder, opened):
+            return False
+        closed = folder.close_open(opened, self.endings.verdict_on)
+        if closed is not None:
+            folder.commit(closed, self._send([(closed.source, closed.events)]))
+        folder.is_closed = True
+        return True
 
     def _verdict_may_come(self, folder: Folder, opened: dict[str, OpenExecution]) -> bool:
         """Whether this process may still hear why its own pool child's executions were cut short."""
@@ -254,7 +310,7 @@ class Publisher:
             own = self._folders.pop(self._outbox.name, None)
             self._outbox.close()  # from here on nothing is written to this folder
             if own is not None and own.adopt():
-                if own.read(1) is None and not own.read_open():
+                if own.read(1) is None and not own.read_open() and not len(own.in_flight):
                     own.remove()
                 else:
                     own.release()
