@@ -118,8 +118,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def die(self) -> None:
         """The process is killed: its descriptors, and so its lock, are gone; what it had open is lost."""
         self.outbox.close(after_fork=True)
-        for folder in self.publisher._folders.values():
-            folder.release()
+        self.publisher._folders.release()
         for event in self.open.values():
             self.expected[event.event_id] = event
         self.open.clear()
