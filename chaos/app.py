@@ -47,7 +47,8 @@ def prepare(task: Task[Any, Any]) -> dict[str, str]:
     request.chaos_id = uuid4().hex
     full = disk.obey(DISK_FLAG)
     job_id = request.args[0]
-    ledger.append("prepared", request.chaos_id, request.id, job_id, request.retries, os.getpid(), os.getppid(), full)
+    place = (os.getpid(), os.getppid(), time.monotonic())
+    ledger.append("prepared", request.chaos_id, request.id, job_id, request.retries, *place, full)
     return {"execution": request.chaos_id}
 
 

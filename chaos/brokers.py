@@ -41,7 +41,7 @@ class ChaosBroker(Protocol):
         """Lose the data of a stopped broker, as one does that was set up without persistence."""
 
     def messages(self, queue: str, unacknowledged: str) -> int:
-        """How many messages a queue holds, waiting or handed out; Redis has an index of the latter, ``unacknowledged``."""
+        """How many messages a queue holds, waiting or handed out; ``unacknowledged`` is Redis's index of the latter."""
 
     def remove(self) -> None:
         """Stop it for good."""
@@ -131,7 +131,7 @@ class RabbitMQ:
         subprocess.run(["epmd", "-port", f"{self._mapper_port}", "-kill"], check=False, capture_output=True)  # noqa: S607
 
     def _control(self, *words: str) -> str:
-        command = [RABBIT_FOLDER / "rabbitmqctl", "--quiet", "--no-table-headers", "-n", self._node, *words]
+        command = [str(RABBIT_FOLDER / "rabbitmqctl"), "--quiet", "--no-table-headers", "-n", self._node, *words]
         done = subprocess.run(
             command, env=self._environ, check=True, capture_output=True, text=True, timeout=RABBIT_SECONDS
         )

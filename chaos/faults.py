@@ -233,6 +233,10 @@ class Cut(Database):
         self._half = half
         super().__init__(stack, step)
 
+    def may_begin(self) -> bool:
+        """Whether there is a connection to cut."""
+        return self.stack.proxy.connections > 0
+
     def strike(self) -> str:
         """Cut them."""
         proxy = self.stack.proxy
@@ -298,9 +302,9 @@ class OutboxRemoved(Signal):
         assert self.slot is not None
         family = self.slot.family()
         removed = [path for path in self.stack.outbox_folders() if pid_of(path.name) in family]
-        self.stack.removed.update(family)
         for path in removed:
             shutil.rmtree(path, ignore_errors=True)
+        self.stack.removed |= dict.fromkeys(family, time.monotonic())
         return f"{len(removed)} folders of {self.slot.name}"
 
     def is_over(self) -> bool:

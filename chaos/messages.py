@@ -53,7 +53,8 @@ class Tap:
         return planted
 
     def _send_in_its_place(self, message: Message) -> list[str]:
-        body = message.body if isinstance(message.body, str) else bytes(message.body).decode()
+        raw: Any = message.body
+        body = raw if isinstance(raw, str) else bytes(raw).decode()
         tapped = Tapped(body, json.loads(json.loads(body)[0][0]), [body])
         planted = self._change(tapped)
         assert self._connection is not None
@@ -109,7 +110,8 @@ def make_newer(tapped: Tapped) -> list[str]:
         for one in tapped.batch["sources"]
     ]
     text = json.dumps(tapped.batch | {"v": 2, "sources": sources})
-    tapped.instead += [_body_of(json.dumps(tapped.batch | {"region": "x", "sources": sources})), _body_of(text)]
+    known = json.dumps(tapped.batch | {"region": "x", "sources": sources})
+    tapped.instead.extend([_body_of(known), _body_of(text)])
     return [text]
 
 

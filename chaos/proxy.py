@@ -55,8 +55,8 @@ class Pair:
         self._client, self._server = client, server
         self._cut = threading.Event()
         self._pumps = [
-            threading.Thread(target=self._pump, args=(source, target, gates[direction]), daemon=True)
-            for direction, source, target in (("requests", client, server), ("replies", server, client))
+            threading.Thread(target=self._pump, args=(client, server, gates["requests"]), daemon=True),
+            threading.Thread(target=self._pump, args=(server, client, gates["replies"]), daemon=True),
         ]
         for thread in self._pumps:
             thread.start()
@@ -118,6 +118,11 @@ class Proxy:
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._pairs)
 
     def held_bytes(self, direction: Direction) -> int:
         """How many bytes have been held since :meth:`hold`."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from aurea_celery.storage.audit import Audit, audit
 from chaos.run import Say
-from chaos.stack import Slot, Stack, pid_of
+from chaos.stack import Slot, Stack, end_all, pid_of
 from chaos.verdict import Met, Row, Verdict, judge
 from tests.support.databases import connected
 from tests.support.servers import wait_until
@@ -29,17 +29,15 @@ BOOKS = "SELECT pid, sum(captured - written - rejected)::bigint AS missing FROM 
 
 def come_to_rest(stack: Stack, say: Say) -> None:
     """Stop the workers, send what is left in every outbox, and wait until the writers have written all of it."""
-    for slot in stack.workers:
-        slot.end()
+    end_all(stack.workers)
     stack.truth.read()
     collector = stack.start_collector()
     living = [collector, *stack.writers]
     _wait(lambda: not _left_by_the_dead(stack, living), "every outbox being empty", living, say)
-    collector.end()
+    end_all([collector])
     names = ("aurea_metrics", "aurea_metrics.unacked_index")
     _wait(lambda: stack.broker.messages(*names) == 0, "the writers' queue being empty", stack.writers, say)
-    for slot in stack.writers:
-        slot.end()
+    end_all(stack.writers)
     left = [path.name for path in stack.outbox_folders()]
     if left:
         say(f"left in the outbox: {', '.join(left)}")

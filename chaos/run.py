@@ -13,7 +13,7 @@ from kombu import Producer
 from chaos.faults import Fault
 from chaos.kinds import FAULTS
 from chaos.schedule import Assignment, Step
-from chaos.stack import Slot, Stack
+from chaos.stack import Stack, end_all
 
 TICK_SECONDS = 0.05
 STALL_SECONDS = 25.0
@@ -145,10 +145,4 @@ class Run:
             self._stood_still += 1
             self._moved_at = now
             self._say("the workers stand still and are started again")
-            restart(self._stack.workers)
-
-
-def restart(slots: list[Slot]) -> None:
-    """Stop processes, warmly at first; the supervisor starts the next ones."""
-    for slot in slots:
-        slot.end()
+            end_all(self._stack.workers)

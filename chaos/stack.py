@@ -1,16 +1,13 @@
-"""The processes of a run: servers, the user's workers, our writers; whatever is killed is started again, as a
-supervisor would.
-"""
+"""The processes of a run: servers, the user's workers, our writers; what is killed is started again."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,7 +50,8 @@ class Slot:
     def tend(self) -> None:
         """Start the next process if this one has ended."""
         if self.process.status is not None:
-            self._touched.add(self.process.pid)
+            if self.process.status:
+                self.touch(self.process.pid)
             self.process.stop()
             self.fill()
 
@@ -69,15 +67,6 @@ class Slot:
     def touch(self, *pids: int) -> None:
         """Note that these processes do not live undisturbed any more."""
         self._touched.update(pids)
-
-    def end(self) -> None:
-        """SIGTERM until it has ended; a busy Celery worker on Redis sometimes hears only the second one."""
-        until = time.monotonic() + END_SECONDS
-        while self.process.status is None and time.monotonic() < until:
-            self.process.send(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(ASK_AGAIN_SECONDS)
-        self.process.stop()
 
 
 class Stack:
@@ -104,7 +93,7 @@ class Stack:
         self.outbox, self.disk_flag = folder / "outbox", folder / "disk-full"
         self.truth = Truth(folder / "truth")
         self.touched: set[int] = set()
-        self.removed: set[int] = set()
+        self.removed: dict[int, float] = {}
         self.workers: list[Slot] = []
         self.writers: list[Slot] = []
         self.planted: set[str] = set()
@@ -188,6 +177,18 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def end_all(slots: Sequence[Slot]) -> None:
+    """SIGTERM until all have ended; a busy Celery worker on Redis sometimes hears only the second one."""
+    until = time.monotonic() + END_SECONDS
+    while (running := [slot.process for slot in slots if slot.process.status is None]) and time.monotonic() < until:
+        for process in running:
+            process.send(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: all(one.status is not None for one in running), "the end", seconds=ASK_AGAIN_SECONDS)
+    for slot in slots:
+        slot.process.stop()
 
 
 def pid_of(outbox_folder: str) -> int:

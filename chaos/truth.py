@@ -6,7 +6,8 @@ Each execution appends lines to one file (``O_APPEND``, one ``write(2)`` a line,
 stage     further words                              when
 ========  =========================================  ==================================================================
 prepared  task id, job, attempt, pid, parent's pid,  just before the execution is captured; names its own id, which
-          whether its disk is full                   travels in a tag of its row
+          monotonic seconds, whether its disk is     travels in a tag of its row
+          full
 begun                                                first line of the task's body: it is captured
 calling   model, input tokens, output tokens         just before a call is recorded
 called                                               just after
@@ -54,6 +55,7 @@ class Execution:
     attempt: int
     pid: int
     parent_pid: int
+    prepared_at: float
     disk_is_full: bool
     begun: bool = False
     calls: list[Call] = field(default_factory=list)
@@ -99,5 +101,6 @@ class Truth:
 
 
 def _prepared(execution_id: str, words: Sequence[str]) -> Execution:
-    task_id, job_id, attempt, pid, parent_pid, is_full = words
-    return Execution(execution_id, task_id, job_id, int(attempt), int(pid), int(parent_pid), is_full == "True")
+    task_id, job_id, attempt, pid, parent_pid, at, is_full = words
+    numbers = (int(attempt), int(pid), int(parent_pid), float(at))
+    return Execution(execution_id, task_id, job_id, *numbers, disk_is_full=is_full == "True")

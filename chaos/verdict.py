@@ -4,8 +4,9 @@ What can be demanded, execution by execution (:mod:`chaos.truth` says what it wr
 
 lost
     An execution that had begun has no row. None is excused but what nobody can keep: an execution that a full disk kept
-    in the memory of a process that was then killed, and what was in an outbox folder that somebody removed. The latter
-    must show in the books of its process, event by event, unless that process was killed too.
+    in the memory of a process that was then killed, and what was in an outbox folder when somebody removed it, or came
+    there in the second after. The latter must show in the books of its process, event by event, unless that process was
+    killed too.
 duplicated
     An execution has two rows that stand for it, or two rows for one model.
 wrong
@@ -24,8 +25,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple
 
+from aurea_celery.delivery.outbox import LOOK_SECONDS
 from chaos.schedule import Call
 from chaos.truth import Execution
 
@@ -42,6 +45,9 @@ STATUSES_OF_ENDING = {
     "retry": {"retry", "rejected"},  # Celery rejects a task whose retry it cannot publish
     None: set[str](),
 }
+NOTICED_SECONDS = LOOK_SECONDS + 0.5
+"""After that, a process has seen that its outbox was removed, and begun another."""
+
 MOST_SHOWN = 20
 
 
@@ -81,10 +87,10 @@ NOTHING = Sum()
 
 
 class Met(NamedTuple):
-    """The pids of the processes that a fault met, and of those whose outbox was removed."""
+    """The pids of processes that a fault met; and of those whose outbox was removed, with when in monotonic seconds."""
 
-    touched: Collection[int] = ()
-    removed: Collection[int] = ()
+    touched: Collection[int] = frozenset()
+    removed: Mapping[int, float] = MappingProxyType({})
 
 
 @dataclass
@@ -127,7 +133,7 @@ def judge(executions: Mapping[str, Execution], rows: Iterable[Row], met: Met) ->
     by_execution: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         verdict.written = verdict.written.plus(_sum_of(row))
-        if row.execution_id in executions:
+        if row.execution_id is not None and row.execution_id in executions:
             by_execution[row.execution_id].append(row)
         else:
             verdict.wrong.append(f"the row of event {row.event_id} belongs to no execution")
@@ -142,7 +148,7 @@ def judge(executions: Mapping[str, Execution], rows: Iterable[Row], met: Met) ->
 
 def _judge_missing(verdict: Verdict, execution: Execution, met: Met) -> None:
     """An execution without a row."""
-    if execution.pid in met.removed or execution.parent_pid in met.removed:
+    if execution.prepared_at <= met.removed.get(execution.pid, float("-inf")) + NOTICED_SECONDS:
         verdict.removed[execution.pid] += 1
     elif execution.disk_is_full and _was_met(execution, met):
         verdict.unkept += 1
