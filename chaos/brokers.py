@@ -95,7 +95,11 @@ class RabbitMQ:
         self._environ = os.environ | self._settings()
         (self._folder / "plugins").write_text("[].")
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}//"
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -121,8 +125,8 @@ class RabbitMQ:
 
     def messages(self, queue: str, unacknowledged: str) -> int:
         """How many messages a queue holds, waiting or handed out."""
-        lines = (line.split("\t") for line in self._control("list_queues", "name", "messages").splitlines())
-        return sum(int(line[1]) for line in lines if line[0] == queue)
+        listed = self._control("list_queues", "--no-table-headers", "name", "messages").splitlines()
+        return sum(int(count) for name, count in (line.split("\t") for line in listed) if name == queue)
 
     def remove(self) -> None:
         """Stop it for good, and its port mapper, which Erlang leaves running."""
@@ -131,7 +135,7 @@ class RabbitMQ:
         subprocess.run(["epmd", "-port", f"{self._mapper_port}", "-kill"], check=False, capture_output=True)  # noqa: S607
 
     def _control(self, *words: str) -> str:
-        command = [str(RABBIT_FOLDER / "rabbitmqctl"), "--quiet", "--no-table-headers", "-n", self._node, *words]
+        command = [str(RABBIT_FOLDER / "rabbitmqctl"), "--quiet", "-n", self._node, *words]
         done = subprocess.run(
             command, env=self._environ, check=True, capture_output=True, text=True, timeout=RABBIT_SECONDS
         )

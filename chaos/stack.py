@@ -55,6 +55,10 @@ class Slot:
             self.process.stop()
             self.fill()
 
+    def stop(self) -> None:
+        """End its process, whichever it is by now, and leave the place empty."""
+        self.process.stop()
+
     @property
     def is_ready(self) -> bool:
         """Whether its process runs and has all its children."""
@@ -97,13 +101,24 @@ class Stack:
         self.workers: list[Slot] = []
         self.writers: list[Slot] = []
         self.planted: set[str] = set()
-        self.broker: ChaosBroker = start_broker(broker, folder)
-        self.database = InstalledPostgres(programs, folder)
+        self._closing = contextlib.ExitStack()
+        try:
+            self._start_servers(broker, programs)
+            self.writers += [self._slot(f"writer-{number}", self._start_writer) for number in range(1, writers + 1)]
+            self.workers += [self._slot(f"worker-{number}", self._start_worker) for number in range(1, workers + 1)]
+            wait_until(lambda: all(slot.is_ready for slot in self.slots), "every process being ready")
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_servers(self, broker: str, programs: Path) -> None:
+        self.broker: ChaosBroker = start_broker(broker, self.folder)
+        self._closing.callback(self.broker.remove)
+        self.database = InstalledPostgres(programs, self.folder)
+        self._closing.callback(self.database.stop)
         upgrade_database(self.database.url)
         self.proxy = Proxy(self.database.port)
-        self.writers += [self._slot(f"writer-{number}", self._start_writer) for number in range(1, writers + 1)]
-        self.workers += [self._slot(f"worker-{number}", self._start_worker) for number in range(1, workers + 1)]
-        wait_until(lambda: all(slot.is_ready for slot in self.slots), "every process being ready")
+        self._closing.callback(self.proxy.stop)
 
     @property
     def slots(self) -> list[Slot]:
@@ -132,7 +147,9 @@ class Stack:
         return self.folder / f"clock-{slot_name}"
 
     def _slot(self, name: str, start: Start) -> Slot:
-        return Slot(name, start, self.touched)
+        slot = Slot(name, start, self.touched)
+        self._closing.callback(slot.stop)
+        return slot
 
     def _start_worker(self, name: str) -> Process:
         options = ["-n", f"{name}@%h", "-c", f"{self._concurrency}"]
@@ -164,11 +181,7 @@ class Stack:
 
     def close(self) -> None:
         """End everything that was started here."""
-        for slot in self.slots:
-            slot.process.stop()
-        self.proxy.stop()
-        self.broker.remove()
-        self.database.stop()
+        self._closing.close()
 
     def __enter__(self) -> Self:
         return self

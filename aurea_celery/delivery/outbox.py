@@ -203,7 +203,7 @@ class Outbox:
         return True
 
     def _is_removed(self) -> bool:
-        """Whether somebody has removed the segment: what is written to it would be gone without a word. Looks rarely."""
+        """Whether somebody has removed the segment, and what is written to it would be gone. Looks once a second."""
         if time.monotonic() < self._look_at:
             return False
         self._look_at = time.monotonic() + LOOK_SECONDS
