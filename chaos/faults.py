@@ -17,6 +17,7 @@ from chaos.messages import Tap, Tapped
 from chaos.proxy import Direction
 from chaos.schedule import Step
 from chaos.stack import Slot, Stack, pid_of, send_signal
+from tests.support.servers import WAL_MEGABYTES
 
 HOUR_SECONDS = 3600
 PATIENCE_SECONDS = 20.0
@@ -75,8 +76,8 @@ class Signal(Fault):
         super().__init__(stack, step)
 
     def choose_slot(self) -> Slot:
-        """One of the workers or of the writers."""
-        slots = self.stack.workers if self._group == "worker" else self.stack.writers
+        """One of the workers, of the writers, or of all."""
+        slots = {"worker": self.stack.workers, "writer": self.stack.writers}.get(self._group, self.stack.slots)
         return slots[self.step.choice % len(slots)]
 
     def strike(self) -> str:
@@ -133,6 +134,15 @@ class Frozen(Signal):
         """Thaw both."""
         for pid in self._family:
             send_signal(pid, signal.SIGCONT)
+
+
+class FrozenThenKilled(Frozen):
+    """A writer with its child, frozen, given a message by the broker, and then killed without ever having run again."""
+
+    def end(self) -> None:
+        """Kill both; a signal to the child alone would be undone by its parent's end."""
+        for pid in reversed(self._family):
+            send_signal(pid, signal.SIGKILL)
 
 
 class AllWriters(Fault):
@@ -226,6 +236,21 @@ class DatabaseAway(Database):
         self.stack.database.start()
 
 
+class DatabaseDiskFull(Database):
+    """PostgreSQL is restarted on a full disk: it can write its log ahead, but no table and no index can grow."""
+
+    def strike(self) -> str:
+        """Fill it."""
+        self.stack.database.stop("fast")
+        self.stack.database.start(most_file_bytes=WAL_MEGABYTES * 1024**2)
+        return f"files of at most {WAL_MEGABYTES} MB for {self.step.seconds:.1f} s"
+
+    def end(self) -> None:
+        """Free it; a server that cannot write its pages does not stop in any other way."""
+        self.stack.database.stop("immediate")
+        self.stack.database.start()
+
+
 class Cut(Database):
     """Every connection to the database is cut."""
 
@@ -316,11 +341,11 @@ class OutboxRemoved(Signal):
 
 
 class ClockStepped(Signal):
-    """A worker's wall clock jumps by an hour, and back again."""
+    """The wall clock of a worker, or of a writer, jumps by an hour, and back again."""
 
     def __init__(self, stack: Stack, step: Step, *, seconds: int) -> None:
         self._seconds = seconds
-        super().__init__(stack, step, group="worker", number=signal.SIGCONT)
+        super().__init__(stack, step, group="all", number=signal.SIGCONT)
 
     def strike(self) -> str:
         """Set it."""

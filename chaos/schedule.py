@@ -36,6 +36,7 @@ SECONDS_OF_KIND: dict[str, tuple[float, float]] = {
     "writers_killed_after_commit":  (0, 0),
     "broker_restarted":             (0.2, 2),
     "broker_killed":                (0.2, 2),
+    "database_disk_full":           (1, 3),
     "database_restarted":           (0.2, 3),
     "database_crashed":             (0.2, 3),
     "connections_reset":            (0, 0),
@@ -51,11 +52,16 @@ SECONDS_OF_KIND: dict[str, tuple[float, float]] = {
     "message_of_older_version":     (0, 0),
     "message_of_newer_version":     (0, 0),
     "broker_forgot":                (0.2, 1),
+    "writer_killed_frozen":         (1, 3),
 }  # fmt: skip
 """Every fault there is. Those that freeze a process last longer than the visibility timeouts of the stack."""
 
-NOT_BY_DEFAULT = frozenset({"broker_forgot"})
-"""A broker that loses what it had confirmed: nothing promises to survive that, so it is asked for by name."""
+NOT_BY_DEFAULT = frozenset({"broker_forgot", "writer_killed_frozen"})
+"""What loses messages that the broker had confirmed: nothing promises to survive that, so it is asked for by name.
+
+On Redis the second is of the same kind as the first: a message is out of its queue as soon as it is sent to a consumer,
+and among the unacknowledged ones only when the consumer says so; a frozen one never does.
+"""
 
 DEFAULT_KINDS = tuple(kind for kind in SECONDS_OF_KIND if kind not in NOT_BY_DEFAULT)
 
