@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, folder: Path, steps: list[Step]) -> int:
     with Stack(folder, options.broker, writer_app=APPS[options.bug], **sizes) as stack:
         counts = Run(stack, steps, tasks, say).go()
         come_to_rest(stack, say)
-        verdict, audited = find(stack)
+        verdict, audited = find(stack, len(tasks))
     seconds = time.monotonic() - began_at
     say(
         f"{counts.faults} faults, {counts.begun} executions begun, {counts.started_again} processes started again, "

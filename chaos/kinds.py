@@ -6,26 +6,28 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
-from chaos.faults import (
+from chaos.faults import Fault
+from chaos.messages import duplicate, make_newer, make_older, truncate
+from chaos.process_faults import (
     HOUR_SECONDS,
-    BrokerAway,
     ClockStepped,
+    DiskFull,
+    Frozen,
+    FrozenThenKilled,
+    OutboxRemoved,
+    Signal,
+)
+from chaos.schedule import Step
+from chaos.server_faults import (
+    BrokerAway,
     Cut,
     DatabaseAway,
     DatabaseDiskFull,
-    DiskFull,
-    Fault,
-    Frozen,
-    FrozenThenKilled,
     Held,
     KilledInTransaction,
     MessageTapped,
-    OutboxRemoved,
-    Signal,
     Slow,
 )
-from chaos.messages import duplicate, make_newer, make_older, truncate
-from chaos.schedule import Step
 from chaos.stack import Stack
 
 FAULTS: dict[str, Callable[[Stack, Step], Fault]] = {

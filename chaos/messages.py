@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from celery import Celery
 from kombu import Connection, Message
 
 from aurea_celery.delivery.broker import metrics_queue
@@ -30,8 +29,7 @@ class Tap:
     """Takes one message; ``change`` says what goes in its place, and which texts of that must be rejected."""
 
     def __init__(self, broker_url: str, change: Callable[[Tapped], list[str]]) -> None:
-        self._app = Celery("tap", broker=broker_url)
-        self._change = change
+        self._broker_url, self._change = broker_url, change
         self._connection: Connection | None = None
         self.is_done = False
 
@@ -42,7 +40,7 @@ class Tap:
             OSError: If the broker does not answer.
         """
         if self._connection is None:
-            self._connection = self._app.connection_for_write(connect_timeout=TIMEOUT_SECONDS)
+            self._connection = Connection(self._broker_url, connect_timeout=TIMEOUT_SECONDS)
         channel = self._connection.default_channel
         message = metrics_queue(Settings())(channel).get(accept=["json"])
         if message is None:
@@ -76,7 +74,6 @@ class Tap:
         """Drop the connection."""
         if self._connection is not None:
             self._connection.release()
-        self._app.close()
 
 
 def duplicate(tapped: Tapped) -> list[str]:

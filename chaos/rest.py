@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from aurea_celery.storage.audit import Audit, audit
 from chaos.run import Say
 from chaos.stack import Slot, Stack, end_all, pid_of
-from chaos.verdict import Met, Row, Verdict, judge
+from chaos.verdict import Met, Row, Verdict, judge, judge_books, judge_effort, judge_rejected
 from tests.support.databases import connected
 from tests.support.servers import wait_until
 
@@ -63,8 +63,8 @@ def _wait(condition: Callable[[], bool], what: str, slots: list[Slot], say: Say)
         say(str(error))
 
 
-def find(stack: Stack) -> tuple[Verdict, Audit]:
-    """The verdict on rows, books, rejected messages and rollups."""
+def find(stack: Stack, sent: int) -> tuple[Verdict, Audit]:
+    """The verdict on rows, books, rejected messages and rollups, after so many tasks were sent."""
     stack.truth.read()
     with connected(stack.database.url) as connection:
         rows = [Row(**row._mapping) for row in connection.execute(sa.text(ROWS))]
@@ -72,26 +72,13 @@ def find(stack: Stack) -> tuple[Verdict, Audit]:
         rejected = list(connection.scalars(sa.text("SELECT payload FROM metrics_rejected")))
     verdict = judge(stack.truth.executions, rows, Met(stack.touched, stack.removed))
     audited = audit(stack.database.url)
-    _judge_books(verdict, books, stack)
-    _judge_rejected(verdict, {_text_of(payload) for payload in rejected}, stack.planted)
+    judge_effort(verdict, stack.truth.executions, sent)
+    judge_books(verdict, books)
+    judge_rejected(verdict, {_text_of(payload) for payload in rejected}, stack.planted)
     verdict.wrong += [
         f"{count} sums of {table} differ from the rows" for table, count in audited.rollup_differences.items()
     ]
     return verdict, audited
-
-
-def _judge_books(verdict: Verdict, books: dict[int, int], stack: Stack) -> None:
-    """The books close; of a removed outbox they miss what it held, unless its process could not say so any more."""
-    for pid, missing in books.items():
-        removed = verdict.removed[pid]
-        if missing != removed and not (missing < removed and pid in stack.touched):
-            verdict.wrong.append(f"the books of process {pid} miss {missing} events, and {removed} were removed")
-
-
-def _judge_rejected(verdict: Verdict, rejected: set[str], planted: set[str]) -> None:
-    """What was put into the queue to be rejected was rejected, and nothing else."""
-    verdict.wrong += [f"rejected, and not by our doing: {text[:200]}" for text in sorted(rejected - planted)]
-    verdict.wrong += [f"should have been rejected: {text[:200]}" for text in sorted(planted - rejected)]
 
 
 def _text_of(payload: str) -> str:

@@ -75,7 +75,7 @@ class Run:
     def __init__(self, stack: Stack, steps: list[Step], tasks: list[Assignment], say: Say) -> None:
         self._stack, self._say = stack, say
         self._tasks = len(tasks)
-        self._waiting = list(steps)
+        self._waiting = [FAULTS[step.kind](stack, step) for step in steps]
         self._active: list[Fault] = []
         self._done = 0
         self._sender = Sender(stack.broker.url, tasks)
@@ -106,20 +106,20 @@ class Run:
             self._begin(self._waiting[0])
         self._look_for_a_standstill()
 
-    def _is_due(self, step: Step) -> bool:
+    def _is_due(self, fault: Fault) -> bool:
         """Whether enough tasks have begun; or no more of them come, since some may have been killed before they did."""
-        return self._stack.truth.begun_count >= step.share * self._tasks or self._quiet_seconds > QUIET_SECONDS
+        begun_count = self._stack.truth.begun_count
+        return begun_count >= fault.step.share * self._tasks or self._quiet_seconds > QUIET_SECONDS
 
-    def _begin(self, step: Step) -> None:
+    def _begin(self, fault: Fault) -> None:
         """Begin a fault, unless it must wait for another one or for its victim."""
-        fault = FAULTS[step.kind](self._stack, step)
         if any(fault.resources & other.resources for other in self._active) or not fault.may_begin():
             return
-        self._waiting.pop(0)
+        self._waiting.remove(fault)
         said = fault.begin()
         self._active.append(fault)
         self._done += 1
-        self._note(step, said)
+        self._note(fault.step, said)
 
     def _note(self, step: Step, said: str) -> None:
         seconds = time.monotonic() - self._began_at

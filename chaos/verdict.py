@@ -49,6 +49,7 @@ NOTICED_SECONDS = LOOK_SECONDS + 0.5
 """After that, a process has seen that its outbox was removed, and begun another."""
 
 MOST_SHOWN = 20
+LEAST_SHARE = 0.95
 
 
 class Row(NamedTuple):
@@ -95,13 +96,18 @@ class Met(NamedTuple):
 
 @dataclass
 class Verdict:
-    """What was found; empty lists are what is hoped for."""
+    """What was found; empty lists are what is hoped for.
+
+    ``removed`` counts, by process, what was in an outbox that was removed; ``silent`` are those of these processes that
+    were killed too, so that their books may not know of all of it.
+    """
 
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     unkept: int = 0
     removed: Counter[int] = field(default_factory=Counter)
+    silent: set[int] = field(default_factory=set)
     executions: int = 0
     spent: Sum = NOTHING
     written: Sum = NOTHING
@@ -146,10 +152,33 @@ def judge(executions: Mapping[str, Execution], rows: Iterable[Row], met: Met) ->
     return verdict
 
 
+def judge_effort(verdict: Verdict, executions: Mapping[str, Execution], sent: int) -> None:
+    """A run in which hardly a task ran shows nothing; some may be killed before they begin."""
+    begun = len({one.task_id for one in executions.values() if one.begun})
+    if begun < LEAST_SHARE * sent:
+        verdict.wrong.append(f"only {begun} of {sent} tasks ever began")
+
+
+def judge_books(verdict: Verdict, missing_by_pid: Mapping[int, int]) -> None:
+    """The books close; of a removed outbox they miss what it held, unless its process could not say so any more."""
+    for pid, missing in missing_by_pid.items():
+        removed = verdict.removed[pid]
+        if missing != removed and not (missing < removed and pid in verdict.silent):
+            verdict.wrong.append(f"the books of process {pid} miss {missing} events, and {removed} were removed")
+
+
+def judge_rejected(verdict: Verdict, rejected: set[str], planted: set[str]) -> None:
+    """What was put into the queue to be rejected was rejected, and nothing else."""
+    verdict.wrong += [f"rejected, and not by our doing: {text[:200]}" for text in sorted(rejected - planted)]
+    verdict.wrong += [f"should have been rejected: {text[:200]}" for text in sorted(planted - rejected)]
+
+
 def _judge_missing(verdict: Verdict, execution: Execution, met: Met) -> None:
     """An execution without a row."""
     if execution.prepared_at <= met.removed.get(execution.pid, float("-inf")) + NOTICED_SECONDS:
         verdict.removed[execution.pid] += 1
+        if _was_met(execution, met):
+            verdict.silent.add(execution.pid)
     elif execution.disk_is_full and _was_met(execution, met):
         verdict.unkept += 1
     else:

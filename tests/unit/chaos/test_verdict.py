@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chaos.schedule import MODELS, Call
 from chaos.truth import Execution
-from chaos.verdict import PRICES, Met, Row, Verdict, judge
+from chaos.verdict import PRICES, Met, Row, Verdict, judge, judge_books, judge_effort, judge_rejected
 
 PID, PARENT = 20, 10
 UNTOUCHED = Met()
@@ -160,6 +160,32 @@ def test_what_nobody_can_keep_is_told_apart(one: Execution) -> None:
     assert verdict_on([full], [], UNTOUCHED).lost, "its process was not killed"
     removed = verdict_on([one], [], Met(removed={PID: 100.0}))
     assert removed.is_good
-    assert removed.removed == {PID: 1}
+    assert (removed.removed, removed.silent) == ({PID: 1}, set())
+    assert verdict_on([one], [], Met(touched={PARENT}, removed={PID: 100.0})).silent == {PID}
     assert verdict_on([one], [], Met(removed={PID: 98.0})).lost, "its outbox was another one by then"
     assert verdict_on([one], [], Met(removed={PARENT: 100.0})).lost, "another process's outbox"
+
+
+@given(missing=st.integers(-3, 3), removed=st.integers(0, 3), silent=st.booleans())
+def test_books_that_do_not_close_are_found(missing: int, removed: int, silent: bool) -> None:
+    verdict = Verdict()
+    verdict.removed[PID] = removed
+    verdict.silent.update({PID} if silent else ())
+    judge_books(verdict, {PID: missing})
+    assert verdict.is_good == (missing == removed or (silent and missing < removed))
+
+
+@given(rejected=st.sets(st.text()), planted=st.sets(st.text()))
+def test_what_is_rejected_is_what_was_planted(rejected: set[str], planted: set[str]) -> None:
+    verdict = Verdict()
+    judge_rejected(verdict, rejected, planted)
+    assert len(verdict.wrong) == len(rejected ^ planted)
+
+
+@given(truth=truths)
+def test_a_run_in_which_hardly_a_task_ran_shows_nothing(truth: list[Execution]) -> None:
+    verdict, executions = Verdict(), {one.execution_id: one for one in truth}
+    judge_effort(verdict, executions, len(truth))
+    assert verdict.is_good
+    judge_effort(verdict, executions, 2 * len(truth))
+    assert verdict.wrong == [f"only {len(truth)} of {2 * len(truth)} tasks ever began"]
