@@ -6,7 +6,7 @@ READY := .venv/ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-celery lint bench clean
+.PHONY: help demo test test-matrix test-celery lint bench chaos clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(READY)  ## Check style, types and layers
 
 bench: $(READY)  ## Measure capture and writer beside their references; writes bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)
+
+chaos: $(READY)  ## Kill and cut everything while tasks run, compare with the truth; ARGS="--seed 7 --broker rabbitmq"
+	$(BIN)/python -m chaos $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf .venv .venv-celery-* .celery-source .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -66,8 +66,12 @@ class EmbeddedValkey:
         """Stop the server; its data stays in the folder."""
         self._server.stop()
 
+    def kill(self) -> None:
+        """SIGKILL the server; its data is what a crash leaves."""
+        self._server.terminate()
+
     def restart(self) -> None:
-        """Start again after :meth:`stop`, with the same port and data."""
+        """Start again after :meth:`stop` or :meth:`kill`, with the same port and data."""
         self._server = self._make(self.port)
         self._server.start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
     app.conf.accept_content = ["json"]
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, **_redelivery_options(settings)}
     worker = app.Worker(
-        hostname=f"aurea-writer@{socket.gethostname()}",
+        hostname=node_name(),
         queues=[settings.queue],
         concurrency=concurrency,
         loglevel=loglevel,
@@ -93,6 +94,11 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def node_name() -> str:
+    """A name that no other writer has: RabbitMQ refuses a second one whose control queue has the same."""
+    return f"aurea-writer-{os.getpid()}-{os.urandom(4).hex()}@{socket.gethostname()}"
 
 
 def _redelivery_options(settings: Settings) -> dict[str, Any]:

@@ -42,6 +42,11 @@ class Child:
                 process_group=0,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def check(self) -> None:
         """Make sure that it still runs.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,8 @@ class Services:
         return f"{self._queue}@{socket.gethostname()}"
 
     def _wait_for_children(self) -> None:
-        names = {self._worker_name, f"aurea-writer@{socket.gethostname()}"}
+        writer = next(child for child in self._children if child.name == "writer")
+        names = {re.escape(self._worker_name), f"aurea-writer-{writer.pid}-.*"}
         until = time.monotonic() + START_SECONDS
         while names or not self.client.is_healthy():
             self.check()
@@ -162,9 +164,8 @@ class Services:
             if time.monotonic() > until:
                 words = "\n".join(f"{child.name}: {child.last_words()}" for child in self._children)
                 raise ExampleError(f"the processes were not ready after {START_SECONDS:g} s. {words}", status=1)
-            answers = app.control.ping(destination=sorted(names), timeout=0.5, limit=len(names)) if names else None
-            for answer in answers or ():
-                names -= answer.keys()
+            answering = _answering(names)
+            names = {one for one in names if not any(re.fullmatch(one, name) for name in answering)}
 
     def _settle(self) -> None:
         """Give the writer a moment for what the worker sent last."""
@@ -187,3 +188,9 @@ class Services:
             self._console.print(f"Events that were not sent are kept in {self._folder / 'outbox'}")
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _answering(patterns: Iterable[str]) -> list[str]:
+    """The names of the workers that answer, of those that fit a pattern; some at a time."""
+    answers = app.control.ping(pattern=f"({'|'.join(patterns)})$", matcher="pcre", timeout=0.5, limit=1)
+    return [name for answer in answers or () for name in answer]

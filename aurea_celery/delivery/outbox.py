@@ -32,6 +32,7 @@ from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_te
 
 SEGMENT_BYTES = 256 * 1024
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 LOCK_SECONDS = 1.0
 
 
@@ -62,7 +63,7 @@ class Outbox:
         self._dropped: Counter[str] = Counter()
         self._left_out: Counter[Omission] = Counter()
         self._open: dict[str, _OpenExecution] = {}
-        self._closed_until = 0.0
+        self._closed_until = self._look_at = 0.0
         self._full = False
 
     @property
@@ -190,6 +191,8 @@ class Outbox:
 
     def _append(self, line: bytes) -> bool:
         """Write a line whole or not at all; whether it is on disk."""
+        if self._segment_fd >= 0 and self._is_removed():
+            self._close_segment()
         if self._segment_fd < 0 and not self._ready():
             return False
         try:
@@ -198,6 +201,13 @@ class Outbox:
             self._give_up(error)
             return False
         return True
+
+    def _is_removed(self) -> bool:
+        """Whether somebody has removed the segment, and what is written to it would be gone. Looks once a second."""
+        if time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        return not os.fstat(self._segment_fd).st_nlink
 
     def _write(self, data: bytes) -> None:
         written = os.write(self._segment_fd, data)
@@ -250,8 +260,10 @@ class Outbox:
 
     def _create_folder(self) -> None:
         """Make the folder under a hidden name, lock it, then show it: nobody ever sees it unlocked."""
-        if self._lock_fd >= 0:
+        if self._lock_fd >= 0 and os.fstat(self._lock_fd).st_nlink:
             return
+        if self._lock_fd >= 0:
+            self._note_removal()
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.path.exists():  # this process closed its outbox before, and left something in it
             self._take_name()
@@ -265,6 +277,18 @@ class Outbox:
             os.close(descriptor)
             raise
         self._lock_fd = descriptor
+
+    def _note_removal(self) -> None:
+        """Somebody has removed the folder: say so, and let go of its lock; the next one has the same name."""
+        descriptor, self._lock_fd = self._lock_fd, -1
+        os.close(descriptor)
+        log_once_a_minute(
+            "outbox_removed",
+            logging.ERROR,
+            "aurea-celery: the outbox folder %s was removed while in use; what was in it and not sent yet is lost, and "
+            "stays pending in aurea reconcile. Find out who removes it",
+            self.path,
+        )
 
     def _take_name(self) -> None:
         own = f"{os.getpid()}-{os.urandom(4).hex()}"

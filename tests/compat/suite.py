@@ -148,7 +148,7 @@ class Side:
 
     def _send_what_is_left(self, app: Celery) -> None:
         """The suite's worker is not told that it is ready, so that its outbox waits for another process: this one."""
-        aurea = Aurea(app, outbox_dir=str(self._outbox), shutdown_flush_seconds=SEND_SECONDS)
+        aurea = Aurea(app, outbox_dir=str(self._outbox), keep_sent_seconds=0, shutdown_flush_seconds=SEND_SECONDS)
         delivery = aurea.delivery()
         assert delivery is not None
         seen: list[Path] | None = None
@@ -180,6 +180,7 @@ class Side:
             "REDIS_PORT": str(self._valkey.port),
             "OUTCOMES": str(self._folder / "outcomes"),
             "AUREA_OUTBOX_DIR": str(self._outbox),
+            "AUREA_KEEP_SENT_SECONDS": "0",  # no writer runs
             "AUREA_AUTOINSTALL": "1" if self._plugin else "0",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # some tests call celery by its name
             "PYTHONPATH": f"{self._folder}:{ROOT}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 POSTGRES_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 START_SECONDS = 30.0
+WAL_MEGABYTES = 1
 
 
 def installed_postgres() -> Path | None:
@@ -61,22 +63,24 @@ class InstalledPostgres:
         self._data.mkdir()
         if self._user:
             shutil.chown(self._data, self._user)
-        self._run("initdb", "--username=aurea", "--auth=trust", "--encoding=UTF8", "--no-sync", "--pgdata", self._data)
+        options = ("--username=aurea", "--auth=trust", "--encoding=UTF8", "--no-sync", f"--wal-segsize={WAL_MEGABYTES}")
+        self._run("initdb", *options, "--pgdata", self._data)
         self.start()
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
+    def start(self, most_file_bytes: int = resource.RLIM_INFINITY) -> None:
+        """Start the server and wait until it answers; as on a full disk, none of its files can grow past a limit."""
         options = f"-p {self.port} -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         log = self._data / "server.log"
-        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", log, "-o", options)
+        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", log, "-o", options, most_file_bytes=most_file_bytes)
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; ``immediate`` is as if it had crashed."""
         self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
 
-    def _run(self, program: str, *arguments: str | Path) -> None:
+    def _run(self, program: str, *arguments: str | Path, most_file_bytes: int = resource.RLIM_INFINITY) -> None:
+        limited = ["prlimit", f"--fsize={'unlimited' if most_file_bytes < 0 else most_file_bytes}:"]
         subprocess.run(
-            [self._programs / program, *arguments],
+            [*limited, self._programs / program, *arguments],
             check=True,
             user=self._user,
             cwd="/",

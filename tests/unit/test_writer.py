@@ -7,6 +7,7 @@ from celery import Celery
 from aurea_celery import Aurea
 from aurea_celery.delivery.broker import WRITE_TASK
 from aurea_celery.writer import NO_LIMIT_SECONDS
+from aurea_celery.writer_worker import node_name
 
 
 def test_the_hosts_annotations_and_defaults_are_for_its_own_tasks() -> None:
@@ -22,3 +23,7 @@ def test_the_hosts_annotations_and_defaults_are_for_its_own_tasks() -> None:
     assert task.acks_late
     assert task.reject_on_worker_lost
     assert not task.rate_limit
+
+
+def test_two_writers_of_one_host_have_two_names() -> None:
+    assert node_name() != node_name(), "RabbitMQ has one control queue per name, and refuses a second writer"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,33 @@ def test_an_outbox_that_was_closed_takes_a_new_folder(tmp_path: Path) -> None:
     sender = MemorySender()
     Publisher(outbox, sender, Settings()).ship()
     assert len(sender.events) == 2
+
+
+@pytest.mark.parametrize("what", ["folder", "root", "segment"])
+def test_an_outbox_that_is_removed_under_its_process_is_made_anew(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aurea_celery.delivery.outbox.LOOK_SECONDS", 0)
+    outbox = make_outbox(tmp_path / "outbox")
+    gone, unfinished, kept = make_event(), make_event(), make_event()
+    outbox.begin(unfinished)
+    outbox.finish(gone)
+    if what == "segment":
+        next(outbox.path.glob("*.seg")).unlink()
+    else:
+        shutil.rmtree(outbox.path if what == "folder" else outbox.root)
+
+    outbox.finish(kept)
+    outbox.finish(unfinished)
+
+    assert is_owned(outbox.path), "nobody else takes it for a dead one's"
+    sender = MemorySender()
+    Publisher(outbox, sender, Settings()).ship()
+    assert set(sender.events) == {kept.event_id, unfinished.event_id}
+    assert outbox.source.captured == 3, "the books show that one is missing"
+    assert len(outbox.overflow) == 0
+    assert caplog.text.count("was removed while in use") == (what != "segment")
+    assert "pending in aurea reconcile" in caplog.text or what == "segment"
 
 
 def test_interrupting_itself_ends_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

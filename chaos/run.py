@@ -1,0 +1,148 @@
+"""One run: tasks are sent, faults come and go, whatever ends is started again, and all of it comes to rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from celery import Celery
+from kombu import Producer
+
+from chaos.faults import Fault
+from chaos.kinds import FAULTS
+from chaos.schedule import Assignment, Step
+from chaos.stack import Stack, end_all
+
+TICK_SECONDS = 0.05
+STALL_SECONDS = 25.0
+QUIET_SECONDS = 3.0
+LOOK_SECONDS = 1.0
+SEND_AGAIN_SECONDS = 0.5
+
+Say = Callable[[str], None]
+
+
+class Counts(NamedTuple):
+    """What a run did."""
+
+    faults: int
+    begun: int
+    started_again: int
+    stood_still: int
+
+
+class Sender(threading.Thread):
+    """The user's client: sends the tasks, and again those that the broker did not take."""
+
+    def __init__(self, broker_url: str, tasks: list[Assignment]) -> None:
+        super().__init__(name="sender", daemon=True)
+        self._app = Celery("client", broker=broker_url)
+        self._tasks = tasks
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Send all of them."""
+        sent = 0
+        while sent < len(self._tasks) and not self._stopping.is_set():
+            try:
+                with self._app.producer_pool.acquire(block=True) as producer:
+                    for task in self._tasks[sent:]:
+                        self._send(task, producer)
+                        sent += 1
+            except Exception:
+                self._stopping.wait(SEND_AGAIN_SECONDS)
+        self._app.close()
+
+    def _send(self, task: Assignment, producer: Producer) -> None:
+        self._app.send_task(
+            "chaos.late" if task.late else "chaos.early",
+            args=task.arguments(),
+            headers={"aurea_job": task.job_id},
+            producer=producer,
+            retry=False,
+        )
+
+    def stop(self) -> None:
+        """Give up."""
+        self._stopping.set()
+
+
+class Run:
+    """The loop that does everything at its time."""
+
+    def __init__(self, stack: Stack, steps: list[Step], tasks: list[Assignment], say: Say) -> None:
+        self._stack, self._say = stack, say
+        self._tasks = len(tasks)
+        self._waiting = [FAULTS[step.kind](stack, step) for step in steps]
+        self._active: list[Fault] = []
+        self._done = 0
+        self._sender = Sender(stack.broker.url, tasks)
+        self._began_at = time.monotonic()
+        self._moved_at, self._lines, self._stood_still = time.monotonic(), 0, 0
+
+    def go(self) -> Counts:
+        """Send the tasks, let all faults come and go, and wait until every task has run."""
+        self._sender.start()
+        try:
+            while self._waiting or self._active or self._is_busy():
+                self._tick()
+                time.sleep(TICK_SECONDS)
+        finally:
+            self._sender.stop()
+            for fault in self._active:
+                fault.end()
+        again = sum(slot.started_again for slot in self._stack.slots)
+        return Counts(self._done, self._stack.truth.begun_count, again, self._stood_still)
+
+    def _tick(self) -> None:
+        self._stack.tend()
+        for fault in [one for one in self._active if one.is_over()]:
+            fault.end()
+            self._active.remove(fault)
+            self._note(fault.step, "over")
+        if self._waiting and self._is_due(self._waiting[0]):
+            self._begin(self._waiting[0])
+        self._look_for_a_standstill()
+
+    def _is_due(self, fault: Fault) -> bool:
+        """Whether enough tasks have begun; or no more of them come, since some may have been killed before they did."""
+        begun_count = self._stack.truth.begun_count
+        return begun_count >= fault.step.share * self._tasks or self._quiet_seconds > QUIET_SECONDS
+
+    def _begin(self, fault: Fault) -> None:
+        """Begin a fault, unless it must wait for another one or for its victim."""
+        if any(fault.resources & other.resources for other in self._active) or not fault.may_begin():
+            return
+        self._waiting.remove(fault)
+        said = fault.begin()
+        self._active.append(fault)
+        self._done += 1
+        self._note(fault.step, said)
+
+    def _note(self, step: Step, said: str) -> None:
+        seconds = time.monotonic() - self._began_at
+        self._say(f"{seconds:7.1f} s  {self._stack.truth.begun_count:6} begun  {step.number:3} {step.kind}: {said}")
+
+    @property
+    def _quiet_seconds(self) -> float:
+        """How long no task has written anything down, and no fault was on its way."""
+        return time.monotonic() - self._moved_at
+
+    def _is_busy(self) -> bool:
+        """Whether a task may still run; a message on its way from one place to another is seen at the second look."""
+        if self._sender.is_alive() or self._quiet_seconds < LOOK_SECONDS:
+            return True
+        return self._stack.broker.messages("celery", "unacked_index") > 0 or self._quiet_seconds < 2 * LOOK_SECONDS
+
+    def _look_for_a_standstill(self) -> None:
+        """Workers of Celery that stand still after a fault are started again, as an operator would; it is counted."""
+        now = time.monotonic()
+        if self._lines != self._stack.truth.line_count or self._active:
+            self._lines, self._moved_at = self._stack.truth.line_count, now
+        elif now - self._moved_at > STALL_SECONDS:
+            self._stood_still += 1
+            self._moved_at = now
+            self._say("the workers stand still and are started again")
+            end_all(self._stack.workers)

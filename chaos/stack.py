@@ -1,0 +1,217 @@
+"""The processes of a run: servers, the user's workers, our writers; what is killed is started again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aurea_celery.models import upgrade_database
+from chaos.brokers import ChaosBroker, MissingServer, start_broker
+from chaos.proxy import Proxy
+from chaos.truth import Truth
+from tests.support.processes import Process
+from tests.support.servers import InstalledPostgres, installed_postgres, wait_until
+
+ROOT = Path(__file__).parents[1]
+VISIBILITY_SECONDS = 4
+WRITER_VISIBILITY_SECONDS = 3
+ASK_AGAIN_SECONDS = 5.0
+END_SECONDS = 60.0
+
+Start = Callable[[str], Process]
+
+
+class Slot:
+    """A place in the stack that a process fills; one that has ended is followed by the next.
+
+    ``touched`` takes the pids of the processes that did not live and end undisturbed.
+    """
+
+    def __init__(self, name: str, start: Start, touched: set[int]) -> None:
+        self.name = name
+        self._start, self._touched = start, touched
+        self._generation = 0
+        self.started_again = -1
+        self.fill()
+
+    def fill(self) -> None:
+        """Start a process here."""
+        self._generation += 1
+        self.started_again += 1
+        self.process = self._start(f"{self.name}-{self._generation}")
+
+    def tend(self) -> None:
+        """Start the next process if this one has ended."""
+        if self.process.status is not None:
+            if self.process.status:
+                self.touch(self.process.pid)
+            self.process.stop()
+            self.fill()
+
+    def stop(self) -> None:
+        """End its process, whichever it is by now, and leave the place empty."""
+        self.process.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its process runs and has all its children."""
+        return self.process.status is None and "is ready." in self.process.log and bool(self.process.children())
+
+    def family(self) -> list[int]:
+        """The pids of its process and of its children; none once it has ended."""
+        return [] if self.process.status is not None else [self.process.pid, *self.process.children()]
+
+    def touch(self, *pids: int) -> None:
+        """Note that these processes do not live undisturbed any more."""
+        self._touched.update(pids)
+
+
+class Stack:
+    """Everything that runs, in one folder.
+
+    Args:
+        folder: For data, logs and the truth; must be readable for PostgreSQL's user.
+        broker: ``redis`` or ``rabbitmq``.
+        workers: How many workers of the user's, with ``concurrency`` children each.
+        writers: How many writers, with one child each.
+        writer_app: The app that the writers load; another one than the workers' has a bug.
+
+    Raises:
+        MissingServer: If a server is not installed.
+    """
+
+    def __init__(
+        self, folder: Path, broker: str, *, workers: int, concurrency: int, writers: int, writer_app: str
+    ) -> None:
+        programs = installed_postgres()
+        if programs is None:
+            raise MissingServer("PostgreSQL is not installed; install it with: apt-get install postgresql")
+        self.folder, self._concurrency, self._writer_app = folder, concurrency, writer_app
+        self.outbox, self.disk_flag = folder / "outbox", folder / "disk-full"
+        self.truth = Truth(folder / "truth")
+        self.touched: set[int] = set()
+        self.removed: dict[int, float] = {}
+        self.workers: list[Slot] = []
+        self.writers: list[Slot] = []
+        self.planted: set[str] = set()
+        self._closing = contextlib.ExitStack()
+        try:
+            self._start_servers(broker, programs)
+            self.writers += [self._slot(f"writer-{number}", self._start_writer) for number in range(1, writers + 1)]
+            self.workers += [self._slot(f"worker-{number}", self._start_worker) for number in range(1, workers + 1)]
+            wait_until(lambda: all(slot.is_ready for slot in self.slots), "every process being ready")
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_servers(self, broker: str, programs: Path) -> None:
+        self.broker: ChaosBroker = start_broker(broker, self.folder)
+        self._closing.callback(self.broker.remove)
+        self.database = InstalledPostgres(programs, self.folder)
+        self._closing.callback(self.database.stop)
+        upgrade_database(self.database.url)
+        self.proxy = Proxy(self.database.port)
+        self._closing.callback(self.proxy.stop)
+
+    @property
+    def slots(self) -> list[Slot]:
+        """All places, workers first."""
+        return [*self.workers, *self.writers]
+
+    def tend(self) -> None:
+        """Start again whatever has ended, and read what the tasks have written down."""
+        for slot in self.slots:
+            slot.tend()
+        self.truth.read()
+
+    def set_clock(self, slot: Slot, seconds: int) -> None:
+        """Make the wall clock of a place wrong by so many seconds."""
+        self._clock_of(slot.name).write_text(f"{seconds}")
+
+    def outbox_folders(self) -> list[Path]:
+        """The outbox folders of all processes."""
+        return [path for path in self.outbox.glob("*/*") if path.name[0] != "."]
+
+    def start_collector(self) -> Slot:
+        """A worker with nothing to do, which sends what others left in their outbox."""
+        return self._slot("collector", self._start_collector)
+
+    def _clock_of(self, slot_name: str) -> Path:
+        return self.folder / f"clock-{slot_name}"
+
+    def _slot(self, name: str, start: Start) -> Slot:
+        slot = Slot(name, start, self.touched)
+        self._closing.callback(slot.stop)
+        return slot
+
+    def _start_worker(self, name: str) -> Process:
+        options = ["-n", f"{name}@%h", "-c", f"{self._concurrency}"]
+        return self._celery(name, "chaos.app", ["worker", *options])
+
+    def _start_collector(self, name: str) -> Process:
+        return self._celery(name, "chaos.app", ["worker", "-n", "collector@%h", "-c", "1", "-Q", "nothing"])
+
+    def _start_writer(self, name: str) -> Process:
+        return self._celery(name, self._writer_app, ["aurea", "writer"])
+
+    def _celery(self, name: str, app: str, words: list[str]) -> Process:
+        command = [sys.executable, "-m", "celery", "-A", app, *words, "--loglevel", "WARNING"]
+        return Process(name, command, folder=self.folder, environ=self._environ(name))
+
+    def _environ(self, name: str) -> dict[str, str]:
+        return {
+            "CHAOS_BROKER_URL": self.broker.url,
+            "CHAOS_CLOCK": str(self._clock_of(name.rpartition("-")[0])),
+            "CHAOS_TRUTH": str(self.folder / "truth"),
+            "CHAOS_DISK_FLAG": str(self.disk_flag),
+            "CHAOS_VISIBILITY_SECONDS": f"{VISIBILITY_SECONDS}",
+            "DATABASE_URL": f"postgresql://aurea@127.0.0.1:{self.proxy.port}/postgres",
+            "AUREA_OUTBOX_DIR": str(self.outbox),
+            "AUREA_FLUSH_INTERVAL_SECONDS": "0.2",
+            "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": f"{WRITER_VISIBILITY_SECONDS}",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def close(self) -> None:
+        """End everything that was started here."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def end_all(slots: Sequence[Slot]) -> None:
+    """SIGTERM until all have ended; a busy Celery worker on Redis sometimes hears only the second one."""
+    until = time.monotonic() + END_SECONDS
+    while (running := [slot.process for slot in slots if slot.process.status is None]) and time.monotonic() < until:
+        for process in running:
+            process.send(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: all(one.status is not None for one in running), "the end", seconds=ASK_AGAIN_SECONDS)
+    for slot in slots:
+        slot.process.stop()
+
+
+def pid_of(outbox_folder: str) -> int:
+    """Whose an outbox folder is: ``PARENT.PID-RANDOM`` or ``PID-RANDOM``."""
+    return int(outbox_folder.rpartition(".")[2].partition("-")[0])
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
