@@ -23,12 +23,13 @@ from aurea_celery.events import Source, Verdict
 
 
 class Parcel(NamedTuple):
-    """Finished events of one source, and where the folder stands once they are confirmed."""
+    """Finished events of one source, where the folder stands once they are confirmed, and whether more are there."""
 
     source: Source
     events: list[bytes]
     segment: int
     offset: int
+    has_more: bool
 
 
 class OpenExecution(NamedTuple):
@@ -44,6 +45,7 @@ VerdictOn = Callable[[str], Verdict | None]
 
 class _WithId(msgspec.Struct):
     event_id: str
+    parent_event_id: str | None = None
 
 
 _id_decoder = msgspec.json.Decoder(_WithId)
@@ -87,7 +89,7 @@ class Folder:
     def adopt(self) -> bool:
         """Take the lock of a dead owner; False while the owner, or another adopter, is alive."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
             return False
         try:
@@ -106,14 +108,15 @@ class Folder:
 
         The list of segments is taken before reading: when a later one is already there, this one is complete.
         """
-        for segment in self._segments():
+        segments = self._segments()
+        for segment in segments:
             if segment < self._place.segment:
                 continue
             parcel = self._read_segment(segment, limit)
             if parcel is None:
                 continue
             if parcel.events or _says_more(parcel.source, self._place.source):
-                return parcel
+                return parcel._replace(has_more=parcel.has_more or segment != segments[-1])
             self.commit(parcel)
         return None
 
@@ -160,18 +163,21 @@ class Folder:
         source = self._place.source
         if not opened or source is None:
             return None
-        closed = [close(one.payload, one.calls, verdict_on(event_id)) for event_id, one in opened.items()]
+        closed = [
+            close(one.payload, one.calls, _verdict_on(event_id, opened, verdict_on)) for event_id, one in opened.items()
+        ]
         events = [event for event in closed if event is not None]
         dropped = dict(source.dropped)
         if len(events) < len(opened):
             dropped["unreadable"] = dropped.get("unreadable", 0) + len(opened) - len(events)
         source = msgspec.structs.replace(source, captured=source.captured + len(opened), dropped=dropped)
-        return Parcel(source, events, self._place.segment, self._place.offset)
+        return Parcel(source, events, self._place.segment, self._place.offset, has_more=False)
 
     def remove(self) -> None:
         """Remove the folder of a dead owner, everything in it being confirmed, and let go of its lock."""
-        for entry in os.scandir(self.path):
-            Path(entry.path).unlink(missing_ok=True)
+        for segment in self._segments():
+            self._path_of(segment).unlink(missing_ok=True)
+        (self.path / "lock").unlink(missing_ok=True)  # last: without it nobody could take the folder over
         self.path.rmdir()
         self.release()
 
@@ -214,7 +220,16 @@ class Folder:
                 break
         if source is None or not data:
             return None
-        return Parcel(_grown(source, grown), events, segment, offset)
+        return Parcel(_grown(source, grown), events, segment, offset, has_more=len(events) == limit)
+
+
+def _verdict_on(event_id: str | None, opened: dict[str, OpenExecution], verdict_on: VerdictOn) -> Verdict | None:
+    """What is said of an execution, or of one around it that is open too: what cut that short cut short this one."""
+    while event_id in opened:
+        if verdict := verdict_on(event_id):
+            return verdict
+        event_id = _id_decoder.decode(opened[event_id].payload).parent_event_id
+    return None
 
 
 def _says_more(source: Source, known: Source | None) -> bool:

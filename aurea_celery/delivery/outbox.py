@@ -19,6 +19,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,6 @@ from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_te
 SEGMENT_BYTES = 256 * 1024
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
-LOCK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -56,7 +56,8 @@ class Outbox:
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._batch_events = batch_events
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_busy = False
         self._lock_fd = self._segment_fd = -1
         self._segment = self._segment_events = self._segment_size = self._carried_size = 0
         self._captured = 0
@@ -84,70 +85,89 @@ class Outbox:
 
     def open_folder(self) -> bool:
         """Make the folder and take its lock, if that has not happened yet; whether it is there."""
-        with self._lock:
-            return self._ready()
+        self._alone(self._ready)
+        return self._lock_fd >= 0
 
     def begin(self, event: TaskEvent) -> None:
         """Note that an execution has begun; ``event`` is what it will be if the process dies now.
 
         Called again for the same execution, the later event takes the place of the earlier.
         """
-        execution = _OpenExecution([pack(OPEN, encode(event))])
-        if not self._enter():
-            return
-        try:
-            if self._append(execution.lines[0]):
-                execution.segment = self._segment
-                execution.offset = self._segment_size - len(execution.lines[0])
-            self._open[event.event_id] = execution
-        finally:
-            self._lock.release()
+        self._alone(self._begin, event.event_id, pack(OPEN, encode(event)))
 
     def add_call(self, event_id: str, call: ModelCall) -> None:
-        """Note a model call of an open execution."""
+        """Note a model call of an open execution; the final event has it too."""
         line = pack(CALL, encode(RecordedCall(event_id=event_id, at_us=now_us(), call=call)))
-        if not self._enter():
-            return  # the final event has it too
-        try:
-            if event_id in self._open:
-                self._append(line)
-                self._open[event_id].lines.append(line)
-        finally:
-            self._lock.release()
+        self._alone(self._add_call, event_id, line)
 
     def finish(self, event: TaskEvent) -> None:
         """Take the final event of an execution."""
         payload = encode(event)
-        if not self._enter():
+        if not self._alone(self._finish, event.event_id, payload):
             self._captured += 1
             self._dropped["interrupted_itself"] += 1
-            return
-        try:
-            self._finish(event.event_id, payload)
-        finally:
-            self._lock.release()
 
     def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
         """Count an execution that the settings leave out, and forget it if it had begun."""
         line = pack(LEFT, encode(LeftOut(reason=reason, event_id=event_id)))
-        if not self._enter():
-            return
-        try:
-            written = self._append(line)
-            self._left_out[reason] += 1
-            execution = self._open.pop(event_id, None) if event_id else None
-            if execution is not None and not written:
-                self._void(execution)
-            self._rotate_if_due()
-        finally:
-            self._lock.release()
+        self._alone(self._leave_out, reason, event_id, line)
 
-    def _enter(self) -> bool:
-        """Take the lock; False if that takes long, as when a signal's handler or the collector interrupts ourselves."""
-        return self._lock.acquire(blocking=False) or self._lock.acquire(timeout=LOCK_SECONDS)
+    def _alone(self, work: Callable[..., object], *args: object) -> bool:
+        """Do one thing at a time; False if a signal's handler or the collector interrupts this thread doing another.
+
+        A time limit may raise anywhere in here, also after a line was written and before that was noted. So the next
+        line goes to a new segment then. The lock is entered by ``with``, which no signal can get between.
+        """
+        with self._lock:
+            if self._is_busy:
+                return False
+            self._is_busy = True
+            try:
+                work(*args)
+            except BaseException:
+                self._close_segment()
+                raise
+            finally:
+                self._is_busy = False
+        return True
+
+    def _begin(self, event_id: str, line: bytes) -> None:
+        execution = _OpenExecution([line])
+        if self._append(line):
+            execution.segment, execution.offset = self._segment, self._segment_size - len(line)
+        self._open[event_id] = execution
+
+    def _add_call(self, event_id: str, line: bytes) -> None:
+        execution = self._open.get(event_id)
+        if execution is not None:
+            self._append(line)
+            execution.lines.append(line)
+
+    def _leave_out(self, reason: Omission, event_id: str | None, line: bytes) -> None:
+        written = self._append(line)
+        self._left_out[reason] += 1
+        execution = self._open.pop(event_id, None) if event_id else None
+        if execution is not None and not written:
+            self._void(execution)
+        self._rotate_if_due()
 
     def _finish(self, event_id: str, payload: bytes) -> None:
-        written = self._append(pack(DONE, payload))
+        line, captured = pack(DONE, payload), self._captured
+        try:
+            self._take(event_id, payload, line)
+        except BaseException:
+            # The execution has ended all the same: what is on disk tells how far this came.
+            self._close_segment()
+            if self._is_last_on_disk(line):
+                self._open.pop(event_id, None)
+                self._captured = captured + 1
+            else:
+                self._captured = captured
+                self._take(event_id, payload, line)
+            raise
+
+    def _take(self, event_id: str, payload: bytes, line: bytes) -> None:
+        written = self._append(line)
         # Not before: an interruption must leave the execution open, and a new segment must not have counted it.
         execution = self._open.pop(event_id, None)
         self._captured += 1
@@ -161,6 +181,12 @@ class Outbox:
             self._dropped["outbox_full"] += 1
         elif not self.overflow.put(payload):
             self._dropped["memory_full"] += 1
+
+    def _is_last_on_disk(self, line: bytes) -> bool:
+        try:
+            return self._path_of(self._segment).read_bytes().endswith(line)
+        except OSError:
+            return False
 
     def close(self, *, after_fork: bool = False) -> None:
         """Let go of the files; what is in the folder stays for whoever ships it.
@@ -246,7 +272,8 @@ class Outbox:
         )
 
     def _is_full(self) -> bool:
-        if sum(entry.stat().st_size for entry in os.scandir(self.path)) < self._max_bytes:
+        # A list, and not an iterator that an interruption would leave open.
+        if sum((self.path / name).stat().st_size for name in os.listdir(self.path)) < self._max_bytes:  # noqa: PTH208
             return False
         self._closed_until = time.monotonic() + RETRY_SECONDS
         log_once_a_minute(
@@ -302,16 +329,26 @@ class Outbox:
             self._close_segment()
 
     def _start_segment(self) -> None:
-        """Begin a segment with who we are and the executions that are open, so that older segments can go."""
+        """Begin a segment with who we are and the executions that are open, so that older segments can go.
+
+        Whole or not at all: a reader takes a beginning for the end of what came before.
+        """
         path = self._path_of(self._segment + 1)
-        self._segment_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        head = pack(HEAD, encode(self.source))
+        carried = [b"".join(execution.lines) for execution in self._open.values()]
+        self._segment_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._segment_size = 0
+        try:
+            self._write(b"".join([head, *carried]))
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         self._segment += 1
-        self._segment_events = self._segment_size = 0
-        self._write(pack(HEAD, encode(self.source)))
-        for execution in self._open.values():
-            execution.segment, execution.offset = self._segment, self._segment_size
-            self._write(b"".join(execution.lines))
-        self._carried_size = self._segment_size
+        self._segment_events, self._carried_size = 0, self._segment_size
+        offset = len(head)
+        for execution, lines in zip(self._open.values(), carried, strict=True):
+            execution.segment, execution.offset = self._segment, offset
+            offset += len(lines)
 
     def _void(self, execution: _OpenExecution) -> None:
         """Mark an execution on disk as ended, in place: that works on a full disk too."""

@@ -83,14 +83,12 @@ class Publisher:
         Events that come later start it again: a process may outlive the worker that ran in it.
         """
         with self._start_lock:
-            self._stop_at = time.monotonic() + RECEIPTS_SHARE * timeout_seconds
-            thread, self._stopping = self._thread, True
-            self._wake.set()
+            thread = self._thread
             if thread is not None:
+                self._stop_at = time.monotonic() + RECEIPTS_SHARE * timeout_seconds
+                self._stopping = True
+                self._wake.set()
                 thread.join(timeout_seconds)
-            if thread is None or not thread.is_alive():
-                self._thread, self._stopping = None, False
-                self._wake.clear()
 
     def ship(self) -> None:
         """Send everything there is to send now.
@@ -102,7 +100,7 @@ class Publisher:
             self._outbox.finish(event)
         self._take_receipts()
         folders = list(self._folders.due())
-        while self._ship_batch(folders):
+        while self._ship_batch(folders) and not self._is_late():
             pass
         for folder in folders:
             if folder.adopted:
@@ -115,13 +113,17 @@ class Publisher:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._wake.wait(self._back_off_seconds or self._pause_seconds())
-            if not self._stopping:
-                self._try_to_ship()
-        self._try_to_ship()  # whatever was recorded before the stop
-        self._await_receipts()
-        self._clean_up()
+        try:
+            while not self._stopping:
+                self._wake.wait(self._back_off_seconds or self._pause_seconds())
+                if not self._stopping:
+                    self._try_to_ship()
+            self._try_to_ship()  # whatever was recorded before the stop
+            self._await_receipts()
+            self._clean_up()
+        finally:  # the next event starts another one, also if nobody waited for this one's end
+            self._wake.clear()
+            self._thread, self._stopping = None, False
 
     def _pause_seconds(self) -> float:
         """How long to wait before the next round: shortly while a folder that was just taken over can soon go.
@@ -158,7 +160,10 @@ class Publisher:
             )
 
     def _ship_batch(self, folders: list[Folder]) -> bool:
-        """Send one message with what the folders have next; whether there was anything."""
+        """Send one message with what the folders have next; whether more is there already.
+
+        What comes meanwhile waits for the next round: else there would be a message for every few events, and no end.
+        """
         room = self._settings.batch_events
         parcels: list[tuple[Folder, Parcel]] = []
         for folder in folders:
@@ -176,7 +181,11 @@ class Publisher:
         for folder, parcel in parcels:
             folder.commit(parcel, batch_id)
         self._outbox.overflow.commit()
-        return True
+        return any(parcel.has_more for _, parcel in parcels) or room <= len(overflow)
+
+    def _is_late(self) -> bool:
+        """Whether a stop was asked for and its time is over."""
+        return self._stopping and time.monotonic() > self._stop_at
 
     def _send(self, batch: list[tuple[Source, list[bytes]]]) -> str | None:
         """Send one message; its name, if a receipt will come."""
@@ -221,7 +230,11 @@ class Publisher:
 
     def _close_open(self, folder: Folder) -> bool:
         """Send what a dead process left open, unless its verdict may still come; whether that is done."""
-        opened = folder.read_open()
+        try:
+            opened = folder.read_open()
+        except (OSError, msgspec.DecodeError) as error:
+            self._folders.leave_alone(folder, error)
+            return False
         if self._verdict_may_come(folder, opened):
             return False
         closed = folder.close_open(opened, self.endings.verdict_on)

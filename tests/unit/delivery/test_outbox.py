@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,11 +18,12 @@ from aurea_celery.delivery.folder import Folder, is_owned
 from aurea_celery.delivery.folders import MOST_ADOPTED
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
-from aurea_celery.delivery.records import DONE, pack, unpack
-from aurea_celery.events import encode
+from aurea_celery.delivery.records import DONE, OPEN, pack, unpack
+from aurea_celery.events import ModelCall, Usage, encode
 from aurea_celery.settings import Settings
 from tests.support.events import make_event
 from tests.support.senders import MemorySender
+from tests.support.servers import wait_until
 
 
 def make_outbox(root: Path, batch_events: int = 500, max_bytes: int = 10**9) -> Outbox:
@@ -320,7 +325,6 @@ def test_an_outbox_that_is_removed_under_its_process_is_made_anew(
 
 def test_interrupting_itself_ends_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a signal's handler or the garbage collector does, in the middle of a write."""
-    monkeypatch.setattr("aurea_celery.delivery.outbox.LOCK_SECONDS", 0.01)
     outbox = make_outbox(tmp_path)
     write = outbox._write
 
@@ -357,3 +361,132 @@ def test_a_folder_that_is_gone_reads_as_empty(tmp_path: Path) -> None:
 
 def test_encoded_events_never_hold_a_line_break() -> None:
     assert b"\n" not in encode(make_event(job_id="two\nlines"))
+
+
+class TimeIsOver(BaseException):
+    """What a time limit raises wherever the task happens to be."""
+
+
+def test_a_time_limit_anywhere_in_a_handler_neither_doubles_nor_blocks(tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise TimeIsOver
+
+    outbox = make_outbox(tmp_path, batch_events=20)
+    call = ModelCall(usage=Usage(total_tokens=1), model="gpt-4")
+    begun: set[str] = set()
+    interrupted = 0
+    outbox.open_folder()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(6_000):
+            event = make_event(status="lost")
+            try:
+                signal.setitimer(signal.ITIMER_REAL, (number % 150 + 1) * 1e-6)
+                try:
+                    outbox.begin(event)
+                    begun.add(event.event_id)
+                    outbox.add_call(event.event_id, call)
+                    outbox.finish(msgspec.structs.replace(event, status="success", calls=(call,)))
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except TimeIsOver:
+                interrupted += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 100, "no time limit hit"
+    source = outbox.source
+    outbox.close(after_fork=True)  # as the process's death does
+
+    sender = MemorySender()
+    publish(tmp_path, sender)
+
+    assert begun <= sender.events.keys(), "an execution is missing"
+    (sent,) = sender.sources.values()
+    assert sent.captured == len(sender.events), "an execution came twice"
+    assert source.dropped == {}
+
+
+def test_a_disk_that_is_full_at_a_segments_begin_keeps_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aurea_celery.delivery.outbox.RETRY_SECONDS", 0.0)
+    outbox = make_outbox(tmp_path, batch_events=1)
+    long = make_event(status="lost")
+    outbox.begin(long)
+    outbox.add_call(long.event_id, ModelCall(usage=Usage(total_tokens=9), model="gpt-4"))
+    outbox.finish(make_event())
+    write, room = os.write, [300]
+
+    def nearly_full(descriptor: int, data: bytes) -> int:
+        room[0] -= (taken := min(len(data), room[0]))
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:taken])
+
+    monkeypatch.setattr("aurea_celery.delivery.outbox.os.write", nearly_full)
+    outbox.finish(make_event())
+    outbox.close(after_fork=True)
+    monkeypatch.undo()
+
+    sender = MemorySender()
+    publish(tmp_path, sender)
+
+    assert sender.events[long.event_id].status == "lost"
+    assert [call.usage.token_count for call in sender.events[long.event_id].calls] == [9]
+
+
+def test_a_stop_that_took_too_long_does_not_end_the_publisher_for_ever(tmp_path: Path) -> None:
+    class Slow(MemorySender):
+        """A broker that answers late."""
+
+        def send(self, batch: bytes, event_count: int) -> None:
+            time.sleep(0.3)
+            super().send(batch, event_count)
+
+    outbox, sender = make_outbox(tmp_path), Slow()
+    publisher = Publisher(outbox, sender, Settings(flush_interval_seconds=0.01))
+    outbox.finish(make_event())
+    publisher.ensure_running()
+    publisher.stop(0.01)
+
+    def sends_again() -> bool:
+        outbox.finish(make_event())
+        publisher.ensure_running()
+        return len(sender.events) > 1
+
+    wait_until(sends_again, "an event after the stop being sent", seconds=10)
+    publisher.stop(5)
+
+
+def test_under_steady_load_there_is_no_message_for_every_few_events(tmp_path: Path) -> None:
+    outbox = make_outbox(tmp_path)
+
+    class Busy(MemorySender):
+        """While it sends, events come."""
+
+        def send(self, batch: bytes, event_count: int) -> None:
+            super().send(batch, event_count)
+            outbox.finish(make_event())
+
+    sender = Busy()
+    outbox.finish(make_event())
+
+    Publisher(outbox, sender, Settings()).ship()
+
+    assert sender.sent_count == 1, "it goes on as long as there is an event"
+
+
+def test_a_line_that_a_later_release_wrote_holds_nobody_up(tmp_path: Path) -> None:
+    strange = make_outbox(tmp_path)
+    strange.finish(make_event())
+    strange.close(after_fork=True)
+    segment = next(strange.path.glob("*.seg"))
+    segment.write_bytes(segment.read_bytes() + pack(OPEN, b'{"of a later release": 1}'))
+    orphan = make_outbox(tmp_path)
+    orphan.begin(make_event(status="lost"))
+    orphan.close(after_fork=True)
+
+    sender = MemorySender()
+    publish(tmp_path, sender)
+
+    assert sorted(event.status for event in sender.events.values()) == ["lost", "success"]
