@@ -115,7 +115,8 @@ class Settings:
     def load(cls, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Settings:
         """Merge the sources by precedence and check every value."""
         known = {one.name: one for one in fields(cls)}
-        for name in arguments:
+        configured = [name.removeprefix("aurea_") for name in conf if str(name).startswith("aurea_")]
+        for name in (*arguments, *configured):
             if name not in known:
                 raise ConfigurationError(f"aurea-celery has no setting called {name!r}; it knows: {', '.join(known)}")
         values: dict[str, Any] = {}

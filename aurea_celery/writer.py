@@ -78,6 +78,7 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
     if app not in _arguments:  # a second plugin brings other arguments, not another task
         app.task(**options)(write)
     _arguments[app] = arguments
+    signals.worker_init.connect(_note_start, weak=False, dispatch_uid="aurea_celery.writer_start")
     signals.worker_shutting_down.connect(_note_stop, weak=False, dispatch_uid="aurea_celery.writer_stop")
 
 
@@ -148,6 +149,11 @@ def _writer_for(url: str) -> Writer:
 
 def _writer(settings: Settings) -> Writer:
     return _writer_for(settings.database_url or require_database_url(read_environment()))
+
+
+def _note_start(**_: Any) -> None:
+    """Called in the main process before the pool exists: a process may run one worker after another."""
+    _stopping[0] = 0
 
 
 def _note_stop(**_: Any) -> None:

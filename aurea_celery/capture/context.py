@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any, ParamSpec, TypeVar
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -22,10 +25,22 @@ from aurea_celery.events import ModelCall, Status, TaskEvent, Usage, clean_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 CostFunction = Callable[[str, int], Any]
 NO_JOB = "none"
-AFTER_ITS_END = " (after its end)"
+AFTER_ITS_END, IN_A_FORK = " (after its end)", " (in a forked process)"
+
+_forks = 0
+"""How often this process and those before it were forked: an execution is only one process's."""
+
+
+def _note_fork() -> None:
+    global _forks  # noqa: PLW0603 - it belongs to the process
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_note_fork)
 MOST_COUNTED = 64
 
 
@@ -46,6 +61,7 @@ class Execution:
         "_begun_us",
         "_calls",
         "_ended",
+        "_forks",
         "body_entered",
         "cost_function",
         "counted",
@@ -70,6 +86,7 @@ class Execution:
         self.destination = destination
         self._calls: list[ModelCall] = []
         self._ended = False
+        self._forks = _forks
         self.event = event
         self.job_is_named = job_is_named
         self.model = model
@@ -94,8 +111,8 @@ class Execution:
     def add_call(self, call: ModelCall) -> int | None:
         """Record a model call now; what comes back is its place among the calls, None after the end."""
         call = self._completed(call)
-        if self._ended:
-            self._add_late(call)
+        if self._ended or self._forks != _forks:
+            self._add_apart(call)
             return None
         self._calls.append(call)
         self.destination.sink.add_call(self.event.event_id, call)
@@ -113,16 +130,19 @@ class Execution:
             call = _with_own_cost(call, self.cost_function)
         return call
 
-    def _add_late(self, call: ModelCall) -> None:
-        """Record a call that comes after the end, from a thread that outlives its task: as an execution of its own."""
-        name = f"{self.event.task_name}{AFTER_ITS_END}"
-        late = new_event(self.event.job_id, name, parent=self, tags=self.event.tags)
-        self.destination.sink.finish(msgspec.structs.replace(late, status="success", calls=(call,)))
+    def _add_apart(self, call: ModelCall) -> None:
+        """Record a call that cannot be added to the row, as an execution of its own.
+
+        It comes after the end, from a thread that outlives its task, or from a process that the task has forked.
+        """
+        where = AFTER_ITS_END if self._forks == _forks else IN_A_FORK
+        apart = new_event(self.event.job_id, f"{self.event.task_name}{where}", parent=self, tags=self.event.tags)
+        self.destination.sink.finish(msgspec.structs.replace(apart, status="success", calls=(call,)))
 
     def describe(self, event: TaskEvent) -> None:
         """Know more about the execution than when it began."""
-        self.event = event
-        self.destination.sink.begin(event)
+        self.event = msgspec.structs.replace(event, calls=tuple(self._calls))
+        self.destination.sink.begin(self.event)
 
     def finish(self, status: Status, error_type: str | None = None) -> None:
         """Close the execution."""
@@ -229,25 +249,60 @@ def running(execution: Execution | None) -> Iterator[None]:
         _execution.reset(token)
 
 
-def set_current(execution: Execution | None) -> None:
-    """Make an execution the current one until the next call, for handlers that have no block to wrap."""
+def set_current(execution: Execution | None, job_id: str | None = None) -> None:
+    """Make an execution, and a block's job, current until the next call, for handlers that have no block to wrap."""
     _execution.set(execution)
-    _job.set(None)
+    _job.set(job_id)
 
 
-@contextlib.contextmanager
-def job(job_id: str) -> Iterator[None]:
+class JobBlock:
+    """What :func:`job` makes: a context manager for one use, and a decorator."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = clean_text(job_id)
+        self._token: contextvars.Token[str | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _job.set(self._job_id)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _job.reset(self._token)
+
+    def __call__(self, function: F) -> F:
+        """Run a function, or a coroutine, inside of the block."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError("job(...) cannot decorate a generator; give the job to monitor_task(job_id=...) instead")
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run(*args: Any, **kwargs: Any) -> Any:
+                with JobBlock(self._job_id):
+                    return await function(*args, **kwargs)
+
+            return cast("F", run)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with JobBlock(self._job_id):
+                return function(*args, **kwargs)
+
+        return cast("F", call)
+
+
+def job(job_id: str) -> JobBlock:
     """Name the job of everything published or monitored inside; a context manager and a decorator.
+
+    Raises:
+        TypeError: As a decorator of a generator function, whose body runs outside of any block.
 
     >>> with job("nightly"):
     ...     current_job()
     'nightly'
     """
-    token = _job.set(clean_text(job_id))
-    try:
-        yield
-    finally:
-        _job.reset(token)
+    return JobBlock(job_id)
 
 
 def carry_context(function: Callable[P, R]) -> Callable[P, R]:

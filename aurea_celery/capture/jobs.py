@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from celery import current_task
 
 from aurea_celery.capture.context import NO_JOB, block_job, current_execution
+from aurea_celery.capture.selection import header_of
 from aurea_celery.events import clean_text
 
 JOB_OPTION = JOB_HEADER = "aurea_job"
@@ -35,10 +36,10 @@ class _Inherited(NamedTuple):
 def job_of(task: Any, request: Any) -> Job:
     """The job of a task that runs, or would have; one that runs eagerly has no message that could carry it."""
     named, canvas = _surrounding() if request.is_eager else (None, None)
-    named = getattr(request, JOB_HEADER, None) or named or getattr(task, JOB_OPTION, None)
+    named = header_of(request, JOB_HEADER) or named or getattr(task, JOB_OPTION, None)
     if named:
         return Job(clean_text(named), is_named=True)
-    canvas = getattr(request, CANVAS_HEADER, None) or canvas or request.group or request.root_id or request.id
+    canvas = header_of(request, CANVAS_HEADER) or canvas or request.group or request.root_id or request.id or NO_JOB
     return Job(clean_text(canvas), is_named=False)
 
 

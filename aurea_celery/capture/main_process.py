@@ -93,6 +93,7 @@ def on_failure(sender: Any = None, task_id: str | None = None, exception: Any = 
     if verdict is None:
         return
     destination = destination_of(sender.app)
-    received = message_of(task_id).get(RECEIVED_KEY)
+    # Where Celery says which request it speaks of, that is the one: a redelivered task has several with the same id.
+    received = getattr(sender.request, RECEIVED_KEY, None) or message_of(task_id).get(RECEIVED_KEY)
     if destination is not None and received is not None:
         destination.sink.settle(received[0], verdict)

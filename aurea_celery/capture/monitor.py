@@ -94,13 +94,24 @@ class _Monitor:
             count_result(execution, result, monitored=True)
         if execution.task is not None:
             return
-        execution.finish("success" if error is None else "failure", type(error).__name__ if error else None)
         around = current_execution()
+        _finish(execution, error, inside_a_task=around is not None)
         if around is not None:
             around.note_counted(*execution.counted)
             pass_on(execution, around)
             if execution.has_calls:
                 around.note_counted(result)
+
+
+def _finish(execution: Execution, error: BaseException | None, *, inside_a_task: bool) -> None:
+    """Close the execution of a call as Celery's signals do that of a task."""
+    name = type(error).__name__ if error is not None else None
+    if inside_a_task and isinstance(error, SystemExit):
+        execution.abort(name)  # so do a time limit and a termination end a task: what is said of it holds here too
+    elif name == "SoftTimeLimitExceeded":
+        execution.finish("timeout", name)
+    else:
+        execution.finish("success" if error is None else "failure", name)
 
 
 def monitor_task(

@@ -51,10 +51,10 @@ class Selection:
     def tags_of(self, task: Any, request: Any) -> dict[str, str]:
         """The tags of a running task's row: the settings', then the message's, which win."""
         tags = self._made_tags(task) or {} if self._tags else self._static_tags
-        given = _header(request, TAGS_HEADER)
+        given = header_of(request, TAGS_HEADER)
         if not given and not self._tag_headers:
             return tags
-        named = {name: value for name in self._tag_headers if (value := _header(request, name)) is not None}
+        named = {name: value for name in self._tag_headers if (value := header_of(request, name)) is not None}
         return tags | _clean(named) | (_clean(given) if isinstance(given, Mapping) else {})
 
     @property
@@ -78,7 +78,7 @@ def _clean(tags: Mapping[str, Any]) -> dict[str, str]:
     return {clean_text(name): clean_text(value) for name, value in tags.items()}
 
 
-def _header(request: Any, name: str) -> Any:
+def header_of(request: Any, name: str) -> Any:
     """A header of the task's message; where another library has put an inner dictionary, that one hides it."""
     value = getattr(request, name, None)
     return request.headers.get(name) if value is None and request.headers else value

@@ -16,7 +16,7 @@ from celery import signals
 
 from aurea_celery._guard import guarded
 from aurea_celery.capture import jobs, main_process
-from aurea_celery.capture.context import Execution, current_execution, set_current
+from aurea_celery.capture.context import Execution, block_job, current_execution, set_current
 from aurea_celery.capture.registry import destination_of, is_in_use
 from aurea_celery.capture.requests import PUBLISHED_HEADER, RECEIVED_KEY, event_of, is_own
 from aurea_celery.capture.results import count_result
@@ -24,14 +24,7 @@ from aurea_celery.capture.selection import TAGS_HEADER
 from aurea_celery.clock import now_us
 from aurea_celery.events import Status
 
-STATUS_OF_STATE: dict[str | None, Status] = {
-    "SUCCESS": "success",
-    "FAILURE": "failure",
-    "RETRY": "retry",
-    "IGNORED": "ignored",
-    "REJECTED": "rejected",
-    "REVOKED": "revoked",
-}
+STATUS_OF_STATE: dict[str, Status] = {"FAILURE": "failure", "REJECTED": "rejected", "REVOKED": "revoked"}
 
 
 def connect() -> None:
@@ -80,7 +73,7 @@ def on_prerun(task: Any = None, **_: Any) -> None:
         destination, event_of(task, request, job.job_id, selection), task=task, job_is_named=job.is_named
     )
     # State of a run lives on its request and dies with it; the task id is not unique among executions.
-    request.aurea_execution = (execution, current_execution())
+    request.aurea_execution = (execution, current_execution(), block_job())
     set_current(execution)
 
 
@@ -88,11 +81,11 @@ def on_prerun(task: Any = None, **_: Any) -> None:
 def on_postrun(task: Any = None, retval: Any = None, state: str | None = None, **_: Any) -> None:
     """Called where the task ran, after its body, however that ended; ``state`` is None if it was cut short."""
     request = task.request
-    execution, before = getattr(request, "aurea_execution", None) or (None, None)
+    execution, before, job_before = getattr(request, "aurea_execution", None) or (None, None, None)
     if execution is None:
         return
     request.aurea_execution = None
-    set_current(before)
+    set_current(before, job_before)
     if state == "SUCCESS":
         count_result(execution, retval, monitored=False)
         execution.finish("success")

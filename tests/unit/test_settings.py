@@ -69,3 +69,8 @@ def test_the_dot_env_file_is_read_and_the_environment_wins(tmp_path: Path, monke
 def test_a_missing_database_url_is_one_sentence() -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL is not set; set it to your database"):
         require_database_url({})
+
+
+def test_a_setting_that_celerys_configuration_misspells_is_one_sentence() -> None:
+    with pytest.raises(ConfigurationError, match="has no setting called 'batch_evnts'"):
+        Settings.load({}, {}, {"aurea_batch_evnts": 5, "task_acks_late": True})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery, Task
 
-from aurea_celery import Aurea, monitor_task, record_usage
+from aurea_celery import Aurea, job, monitor_task, record_usage
 from aurea_celery.capture import registry
 from aurea_celery.testing import recording
 
@@ -99,3 +99,13 @@ def test_with_capture_eager_it_does(app: Celery, tmp_path: Path) -> None:
     assert delivery is not None
     assert delivery._outbox.source.captured == 1
     aurea.close()
+
+
+def test_a_job_around_eager_tasks_lasts_and_a_header_names_one(app: Celery) -> None:
+    with recording(app) as recorder:
+        with job("nightly"):
+            for _ in range(3):
+                app.tasks["shop.summarise"].delay("hello")
+        app.tasks["shop.summarise"].apply(args=("hello",), headers={"aurea_job": "by header"})
+
+    assert [event.job_id for event in recorder.finished] == ["nightly", "nightly", "nightly", "by header"]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Celery, signals
 
 from aurea_celery import carry_context, job, monitor_task, record_usage
 from aurea_celery.capture.context import current_job
 from aurea_celery.errors import UsageError
+from aurea_celery.testing import recording
 from tests.support.sinks import RecordingSink
 
 
@@ -156,3 +163,83 @@ def test_what_is_recorded_after_the_end_is_a_row_of_its_own(sink: RecordingSink)
 
 def spend(tokens: int) -> None:
     record_usage(model="gpt-4", total_tokens=tokens)
+
+
+def test_a_job_is_a_decorator_of_coroutines_too() -> None:
+    @job("nightly")
+    async def work() -> str | None:
+        await asyncio.sleep(0)
+        return current_job()
+
+    assert asyncio.run(work()) == "nightly"
+
+
+def test_a_job_refuses_to_decorate_what_runs_outside_of_it() -> None:
+    def stream() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="cannot decorate a generator"):
+        job("nightly")(stream)
+
+
+def test_spend_in_a_forked_process_is_a_row_of_its_own(sink: RecordingSink) -> None:
+    reading, writing = os.pipe()
+
+    @monitor_task("job", "task")
+    def work() -> None:
+        pid = os.fork()
+        if not pid:
+            spend(300)
+            forked = sink.finished[-1]
+            os.write(writing, f"{forked.task_name} {forked.job_id} {sink.tokens}".encode())
+            os._exit(0)
+        os.waitpid(pid, 0)
+        spend(5)
+
+    work()
+
+    assert os.read(reading, 1000).decode() == "task (in a forked process) job 300"
+    assert sink.tokens == 5
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(SoftTimeLimitExceeded(), "timeout"), (SystemExit(3), "lost"), (KeyError(), "failure")]
+)
+def test_a_call_inside_a_task_ends_as_the_task_does(sink: RecordingSink, error: BaseException, status: str) -> None:
+    @monitor_task("job", "inner")
+    def inner() -> None:
+        raise error
+
+    @monitor_task("job", "outer")
+    def outer() -> None:
+        with contextlib.suppress(BaseException):
+            inner()
+
+    outer()
+
+    ended = {event.task_name: event for event in (*sink.finished, *sink.aborted)}
+    assert (ended["inner"].status, ended["inner"].error_type) == (status, type(error).__name__)
+
+
+def test_a_call_before_the_decorated_body_is_kept_when_that_tells_more(sink: RecordingSink) -> None:
+    app = Celery("unit", broker="memory://", set_as_current=False)
+
+    @app.task(name="unit.work", shared=False)
+    @monitor_task("job", "better name")
+    def work() -> None:
+        """Do nothing."""
+
+    with recording(app) as recorder:
+        signals.task_prerun.connect(record_early, weak=False)
+        work.apply()
+    signals.task_prerun.disconnect(record_early)
+
+    assert recorder.begun[-1].task_name == "better name"
+    assert [call.usage.token_count for call in recorder.begun[-1].calls] == [4]
+    assert recorder.tokens == 4
+
+
+def record_early(**_: object) -> None:
+    spend(4)

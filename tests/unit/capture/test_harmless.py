@@ -50,7 +50,7 @@ BOMBS = [
     "aurea_celery.delivery.delivery.Delivery.finish",
     "aurea_celery.delivery.delivery.Delivery.leave_out",
     "aurea_celery.delivery.outbox.Outbox._append",
-    "aurea_celery.delivery.outbox.Outbox._enter",
+    "aurea_celery.delivery.outbox.Outbox._alone",
     "aurea_celery.delivery.outbox.encode",
     "aurea_celery.delivery.publisher.Publisher.ensure_running",
     "aurea_celery.settings.Settings.load",
