@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import urllib.request
+import venv
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.installation import Installation
 from tests.support.servers import accepts, free_port, wait_until
@@ -35,9 +39,14 @@ with job("orders/2026"):
 """
 
 
-def script(name: str) -> str:
-    """The path of a console script of this environment."""
-    return str(Path(sys.executable).parent / name)
+@pytest.fixture(scope="module")
+def fresh_scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The console scripts of an environment that has this package and what it asks for, and nothing else."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder, with_pip=True)
+    install = [f"{folder}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}"]
+    subprocess.run(install, check=True, timeout=280)
+    return folder / "bin"
 
 
 def get(port: int, path: str) -> Any:
@@ -47,25 +56,41 @@ def get(port: int, path: str) -> Any:
 
 
 def test_the_first_five_minutes(tmp_path: Path, each_broker_url: str, empty_database_url: str) -> None:
+    spend_five_minutes(tmp_path, each_broker_url, empty_database_url, Path(sys.executable).parent)
+
+
+def test_the_first_five_minutes_in_a_new_environment(
+    tmp_path: Path, broker_url: str, empty_database_url: str, fresh_scripts: Path
+) -> None:
+    spend_five_minutes(tmp_path, broker_url, empty_database_url, fresh_scripts)
+
+
+def spend_five_minutes(tmp_path: Path, each_broker_url: str, empty_database_url: str, scripts: Path) -> None:
+    """Do what the README says, with the console scripts of an environment."""
+
+    def script(name: str) -> str:
+        return str(scripts / name)
+
     (tmp_path / "app.py").write_text(APP.format(broker_url=each_broker_url))
     (tmp_path / "client.py").write_text(CLIENT)
     port = free_port()
     with Installation(tmp_path, each_broker_url, empty_database_url) as session:
-        environ = {"PORT": str(port)}
-        assert session.start("upgrade", [script("celery"), "-A", "app", "aurea", "db", "upgrade"]).wait() == 0
+        environ = {"PORT": str(port), "PYTHONPATH": str(tmp_path)}  # not the checkout
+        upgrade = [script("celery"), "-A", "app", "aurea", "db", "upgrade"]
+        assert session.start("upgrade", upgrade, environ).wait() == 0
         celery = [script("celery"), "-A", "app"]
         session.start("worker", [*celery, "worker", "-l", "INFO", "--concurrency", "2"], environ).wait_for(" ready.")
         session.start("writer", [*celery, "aurea", "writer"], environ).wait_for(" ready.")
         serve = session.start("serve", [script("aurea"), "serve"], environ)
         wait_until(lambda: accepts(port), "the API listening")
-        assert session.start("client", [sys.executable, "client.py"]).wait() == 0
+        assert session.start("client", [script("python"), "client.py"], environ).wait() == 0
         session.wait_for_executions(10)
 
         assert get(port, "/health")["status"] == "healthy"
         answer = get(port, "/metrics/jobs/orders%2F2026")
         details = get(port, "/metrics/jobs/orders%2F2026/details?limit=3")
         jobs = get(port, "/metrics/jobs")
-        reconcile = session.start("reconcile", [script("aurea"), "reconcile"])
+        reconcile = session.start("reconcile", [script("aurea"), "reconcile"], environ)
         assert reconcile.wait() == 0
         serve.stop()
 

@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of the source tree, which building would litter."""
-    folder = tmp_path_factory.mktemp("wheel")
-    copy = folder / "source"
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("aurea_celery", "api"):
-        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", f"{folder}", f"{copy}"]
-    subprocess.run(command, check=True, capture_output=True, timeout=200)
-    return next(folder.glob("*.whl"))
+from tests.support.installation import ROOT
 
 
 def test_contents(wheel: Path) -> None:
