@@ -24,9 +24,13 @@ class MissingServer(Exception):
 
 
 class ChaosBroker(Protocol):
-    """A broker that may be hurt."""
+    """A broker that may be hurt.
+
+    ``loses_what_it_sends``: a message is in nobody's hands between the broker and the consumer.
+    """
 
     url: str
+    loses_what_it_sends: bool
 
     def stop(self) -> None:
         """Stop it as an operator would."""
@@ -49,6 +53,8 @@ class ChaosBroker(Protocol):
 
 class Valkey:
     """The Valkey from its wheel, with an append-only file: what it has confirmed survives SIGKILL."""
+
+    loses_what_it_sends = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -84,6 +90,8 @@ class Valkey:
 
 class RabbitMQ:
     """The system's RabbitMQ with a node, a port mapper and a data folder of its own."""
+
+    loses_what_it_sends = False
 
     def __init__(self, folder: Path) -> None:
         if not (RABBIT_FOLDER / "rabbitmq-server").exists():

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from chaos.care import nothing_on_its_way
 from chaos.faults import BROKER, DATABASE, PATIENCE_SECONDS, Fault
 from chaos.messages import Tap, Tapped
 from chaos.proxy import Direction
@@ -45,9 +46,9 @@ class KilledInTransaction(AllWriters):
 
     def end(self) -> None:
         """Kill them all, and cut what they held."""
-        for slot in self.stack.writers:
-            for pid in slot.family() if slot.process.status is None else ():
-                send_signal(pid, signal.SIGKILL)
+        with nothing_on_its_way(self.stack):
+            for slot in self.stack.writers:
+                slot.process.die_of(signal.SIGKILL)
         self.stack.proxy.reset()
         self.stack.proxy.release()
 
@@ -66,10 +67,11 @@ class BrokerAway(Fault):
 
     def strike(self) -> str:
         """Stop it."""
-        if self._kill:
-            self.stack.broker.kill()
-        else:
-            self.stack.broker.stop()
+        with nothing_on_its_way(self.stack):
+            if self._kill:
+                self.stack.broker.kill()
+            else:
+                self.stack.broker.stop()
         return f"away for {self.step.seconds:.1f} s"
 
     def end(self) -> None:
