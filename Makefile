@@ -6,16 +6,22 @@ READY := .venv/ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench chaos clean
+.PHONY: help demo test test-matrix test-celery lint bench chaos clean
 
 help:  ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## Run the example on private servers and report; ARGS="--help" shows the options
 	@$(BIN)/python -m worker_example.demo $(ARGS)
 
 test: $(READY)  ## Run all tests; ARGS="-k name" runs some
 	$(BIN)/python -m pytest $(ARGS)
+
+test-matrix: $(READY)  ## Run what depends on Celery on 5.5, 5.6 and 5.7; ARGS="--release 5.5" runs one
+	$(BIN)/python -m tests.compat.matrix $(ARGS)
+
+test-celery: $(READY)  ## Run Celery's own integration suite without and with the plugin; ARGS="--help" shows more
+	$(BIN)/python -m tests.compat.suite $(ARGS)
 
 lint: $(READY)  ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -30,7 +36,7 @@ chaos: $(READY)  ## Kill and cut everything while tasks run, compare with the tr
 	$(BIN)/python -m chaos $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-celery-* .celery-source .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -5,6 +5,7 @@ Celery imports this module at every ``celery`` call: nothing heavy is imported b
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -12,6 +13,10 @@ import click
 
 from aurea_celery._version import __version__
 from aurea_celery.errors import AureaError, ConfigurationError
+from aurea_celery.settings import TRUE_WORDS
+
+if os.environ.get("AUREA_AUTOINSTALL", "").strip().lower() in TRUE_WORDS:
+    from aurea_celery import autoinstall  # noqa: F401 - its import installs
 
 
 class _Command(click.Command):

@@ -200,11 +200,25 @@ class SourceBatch(Struct, frozen=True, kw_only=True):
     events: list[msgspec.Raw]
 
 
+class Receipt(NamedTuple):
+    """The name of a batch that is committed, and the queue that it goes to."""
+
+    reply_to: str
+    batch_id: str
+
+
 class Batch(Struct, frozen=True, kw_only=True):
-    """What one message on the queue holds."""
+    """What one message on the queue holds; ``reply_to`` is the queue that its ``batch_id`` goes to after the commit."""
 
     v: int
     sources: list[SourceBatch]
+    batch_id: Text | None = None
+    reply_to: Text | None = None
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The receipt that the sender asks for, if it does."""
+        return Receipt(self.reply_to, self.batch_id) if self.reply_to and self.batch_id else None
 
 
 _encoder = msgspec.json.Encoder()
@@ -227,10 +241,13 @@ def decode_event(data: bytes | msgspec.Raw) -> TaskEvent:
     return _event_decoder.decode(data)
 
 
-def encode_batch(sources: list[tuple[Source, list[bytes]]]) -> bytes:
+def encode_batch(
+    sources: list[tuple[Source, list[bytes]]], *, batch_id: str | None = None, reply_to: str | None = None
+) -> bytes:
     """Put sources and their already encoded events into a batch, without decoding them again."""
     parts = [b'{"source":' + encode(source) + b',"events":[' + b",".join(events) + b"]}" for source, events in sources]
-    return b'{"v":%d,"sources":[%b]}' % (WIRE_VERSION, b",".join(parts))
+    address = _encoder.encode({"batch_id": batch_id, "reply_to": reply_to})[1:-1]
+    return b'{"v":%d,%b,"sources":[%b]}' % (WIRE_VERSION, address, b",".join(parts))
 
 
 def decode_batch(data: str | bytes) -> Batch:

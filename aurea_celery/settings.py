@@ -87,6 +87,18 @@ class Settings:
         least=1024 * 1024,
     )
     batch_events: int = _setting(500, "events", "Most events in one message.", least=1)
+    keep_sent_seconds: float = _setting(
+        3600.0,
+        "seconds",
+        "How long sent events stay in the outbox if no writer says that they are committed; 0: not at all.",
+        least=0,
+    )
+    resend_seconds: float = _setting(
+        30.0,
+        "seconds",
+        "When events are sent again that the broker has lost and no writer has committed.",
+        least=1,
+    )
     flush_interval_seconds: float = _setting(1.0, "seconds", "How often events are sent.", least=0.01)
     shutdown_flush_seconds: float = _setting(
         2.0,

@@ -21,8 +21,9 @@ from celery import Task, signals
 from celery.exceptions import Reject
 
 from aurea_celery._guard import log_once_a_minute
-from aurea_celery.delivery.broker import WRITE_TASK
+from aurea_celery.delivery.broker import RECEIPTS, WRITE_TASK, Broker
 from aurea_celery.errors import ConfigurationError, DatabaseError
+from aurea_celery.events import Receipt
 from aurea_celery.settings import Settings, read_environment, require_database_url
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _arguments: weakref.WeakKeyDictionary[Celery, Mapping[str, Any]] = weakref.WeakK
 _stopping = mmap.mmap(-1, 1)
 
 
-class WriterTask(Task[Any, Any]):
+class WriterTask(Task):  # type: ignore[type-arg]  # generic in its type hints, but before Celery 5.7 not when it runs
     """A task whose options are ours: the host's annotations and defaults are for its own tasks."""
 
     @classmethod
@@ -69,7 +70,10 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
 
     def write(batch: str) -> None:
         """Write one batch of events and return once it is committed."""
-        write_metrics(settings_of(app), batch)
+        settings = settings_of(app)
+        receipt = write_metrics(settings, batch)
+        if receipt is not None:
+            _send_receipt(app, settings, receipt)
 
     if app not in _arguments:  # a second plugin brings other arguments, not another task
         app.task(**options)(write)
@@ -86,8 +90,8 @@ def settings_of(app: Celery) -> Settings:
     return Settings.load(_arguments.get(app, {}), read_environment(), app.conf)
 
 
-def write_metrics(settings: Settings, batch: str) -> None:
-    """Write one batch and return once it is committed.
+def write_metrics(settings: Settings, batch: str) -> Receipt | None:
+    """Write one batch and return once it is committed, with the receipt that its sender asks for.
 
     Raises:
         Reject: To give the message back to the broker, when the worker stops while the database is away.
@@ -105,6 +109,24 @@ def write_metrics(settings: Settings, batch: str) -> None:
             )
         _wait(wait_seconds)
         wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
+
+
+def _send_receipt(app: Celery, settings: Settings, receipt: Receipt) -> None:
+    """Tell a sender that its batch is committed; if that fails it sends the batch again, which does no harm."""
+    # A message may come from anywhere: nothing is sent to queues that are not for this.
+    if not receipt.reply_to.startswith(f"{settings.queue}{RECEIPTS}"):
+        return
+    try:
+        _broker(app).answer(*receipt)
+    except Exception as error:  # the transports' errors share no base class
+        log_once_a_minute(
+            "receipt", logging.WARNING, "aurea-celery: a receipt could not be sent (%s)", type(error).__name__
+        )
+
+
+@functools.cache
+def _broker(app: Celery) -> Broker:
+    return Broker(app, settings_of(app))
 
 
 def _wait(seconds: float) -> None:

@@ -103,7 +103,7 @@ def _copy_batch(engine: sa.Engine, text: str) -> None:
             cursor.copy_expert(f"COPY metrics ({', '.join(COLUMNS)}) FROM STDIN (FORMAT csv)", io.StringIO(text))
 
 
-def _seconds(write: Callable[[str], None], texts: list[str]) -> float:
+def _seconds(write: Callable[[str], object], texts: list[str]) -> float:
     begun = time.perf_counter()
     for text in texts:
         write(text)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from kombu import Connection
 
 WRITE_TASK = "aurea_celery.write_metrics"
+RECEIPTS = ".receipts."
+"""In the name of a queue for receipts, after that of the writer's queue: nowhere else a writer answers to."""
+
+RECEIPT_QUEUE_SECONDS = 600.0
 
 AMQP_TRANSPORTS = frozenset({"amqp", "amqps", "pyamqp"})
 REDIS_TRANSPORTS = frozenset({"redis", "rediss", "sentinel", "valkey", "valkeys"})
@@ -40,10 +44,20 @@ def metrics_queue(settings: Settings) -> Queue:
     )
 
 
-class Broker:
-    """Sends batches to the writer's queue. Used by one thread at a time."""
+def receipt_queue(name: str) -> Queue:
+    """A queue for receipts, which goes away by itself some time after its process."""
+    return Queue(name, routing_key=name, durable=True, expires=RECEIPT_QUEUE_SECONDS)
 
-    def __init__(self, app: Celery, settings: Settings) -> None:
+
+class Broker:
+    """Sends batches to the writer's queue, and takes and sends receipts. Used by one thread at a time.
+
+    ``reply_to`` is where receipts are asked for; None if they are not.
+    """
+
+    def __init__(self, app: Celery, settings: Settings, reply_to: str | None = None) -> None:
+        self.reply_to = reply_to
+        self._known_queues: set[str] = set()
         self._app = app
         self._settings = settings
         self._queue = metrics_queue(settings)
@@ -90,8 +104,46 @@ class Broker:
             self.close()
             raise
 
+    def receipts(self) -> set[str]:
+        """The names of the batches that a writer has committed since the last call.
+
+        Raises:
+            Exception: Whatever the transport raises.
+        """
+        if self.reply_to is None:
+            return set()
+        try:
+            queue = self._declared(self.reply_to)
+            return {str(message.payload) for message in iter(lambda: queue.get(no_ack=True), None)}
+        except BaseException:
+            self.close()
+            raise
+
+    def answer(self, reply_to: str, batch_id: str) -> None:
+        """Send the receipt of a batch.
+
+        Raises:
+            Exception: Whatever the transport raises.
+        """
+        try:
+            self._declared(reply_to)
+            self._connected().publish(batch_id, exchange="", routing_key=reply_to, serializer="json", retry=False)
+        except BaseException:
+            self.close()
+            raise
+
+    def _declared(self, name: str) -> Any:
+        """A queue for receipts, declared once per connection, so that Redis knows when it goes."""
+        channel: Any = self._connected().channel
+        queue = receipt_queue(name)(channel)
+        if name not in self._known_queues:
+            queue.declare()
+            self._known_queues.add(name)
+        return queue
+
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
+        self._known_queues.clear()
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(Exception):  # it is broken or done with; either way it goes

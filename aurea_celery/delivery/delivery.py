@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aurea_celery.delivery.broker import Broker
+from aurea_celery.delivery.broker import RECEIPTS, Broker
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.events import ModelCall, Omission, TaskEvent, Verdict
@@ -103,7 +103,11 @@ class Delivery:
             max_bytes=self._settings.outbox_max_bytes,
             parent=parent,
         )
-        self._publisher = Publisher(self._outbox, Broker(self._app, self._settings), self._settings)
+        self._publisher = Publisher(self._outbox, self._broker(), self._settings)
+
+    def _broker(self) -> Broker:
+        name = f"{self._settings.queue}{RECEIPTS}{self._outbox.name}"
+        return Broker(self._app, self._settings, name if self._settings.keep_sent_seconds else None)
 
     def _restart_after_fork(self) -> None:
         """Begin anew in a forked child: the parent keeps its folder, thread and connection."""

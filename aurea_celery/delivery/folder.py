@@ -1,8 +1,8 @@
 """A process's outbox folder as the publisher sees it: read, commit, adopt, remove.
 
 Only one process reads a folder: its owner, the main process of its worker, or, once the owner is dead, whoever
-holds the lock. Nothing is removed before the broker has confirmed it, so a crash in between sends some events twice;
-the writer knows them by their ``event_id``.
+holds the lock. Nothing is removed before it has arrived, so a crash in between sends some events twice; the writer
+knows them by their ``event_id``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from aurea_celery.delivery.receipts import InFlight, Place
 from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, close, unpack
 from aurea_celery.events import Source, Verdict
 
@@ -63,16 +64,18 @@ def is_owned(path: Path) -> bool:
 
 
 class Folder:
-    """One outbox folder, with the position up to which the broker has confirmed.
+    """One outbox folder, with the place up to which it was sent, and what of that has no receipt yet.
 
-    ``adopted_at`` is when this process took it over, on the monotonic clock, in seconds.
+    ``adopted_at`` is when this process took it over, on the monotonic clock, in seconds; ``is_closed`` once what a dead
+    owner left open was sent too.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._segment = 0
-        self._offset = 0
-        self._source: Source | None = None
+        self.in_flight = InFlight()
+        self.is_closed = False
+        self._place = Place()
+        self._kept_from = 0
         self._lock_fd = -1
         self.adopted_at = 0.0
 
@@ -104,23 +107,37 @@ class Folder:
         The list of segments is taken before reading: when a later one is already there, this one is complete.
         """
         for segment in self._segments():
-            if segment < self._segment:
+            if segment < self._place.segment:
                 continue
             parcel = self._read_segment(segment, limit)
             if parcel is None:
                 continue
-            if parcel.events or _says_more(parcel.source, self._source):
+            if parcel.events or _says_more(parcel.source, self._place.source):
                 return parcel
             self.commit(parcel)
         return None
 
-    def commit(self, parcel: Parcel) -> None:
-        """The broker has confirmed a parcel: remember the place and remove the segments before it."""
-        moved_on = parcel.segment > self._segment
-        self._segment, self._offset, self._source = parcel.segment, parcel.offset, parcel.source
-        for segment in self._segments() if moved_on else ():
-            if segment < self._segment:
-                self._path_of(segment).unlink(missing_ok=True)
+    def commit(self, parcel: Parcel, batch_id: str | None = None) -> None:
+        """The broker has confirmed a parcel; as part of a named batch it is kept until its receipt has come."""
+        if batch_id is not None:
+            self.in_flight.add(batch_id, self._place)
+        self._place = Place(parcel.segment, parcel.offset, parcel.source)
+        self.remove_sent()
+
+    def send_again(self) -> None:
+        """What has no receipt was lost: the next :meth:`read` begins there."""
+        self._place = self.in_flight.begin or self._place
+        self.in_flight.send_again()
+        self.is_closed = False
+
+    def remove_sent(self) -> None:
+        """Remove the segments of which everything has arrived."""
+        keep_from = (self.in_flight.begin or self._place).segment
+        if keep_from > self._kept_from:
+            self._kept_from = keep_from
+            for segment in self._segments():
+                if segment < keep_from:
+                    self._path_of(segment).unlink(missing_ok=True)
 
     def read_open(self) -> dict[str, OpenExecution]:
         """The executions that a dead owner left open. For when :meth:`read` has nothing left."""
@@ -140,7 +157,7 @@ class Folder:
 
     def close_open(self, opened: dict[str, OpenExecution], verdict_on: VerdictOn) -> Parcel | None:
         """Close what a dead owner left open; None if that is nothing."""
-        source = self._source
+        source = self._place.source
         if not opened or source is None:
             return None
         closed = [close(one.payload, one.calls, verdict_on(event_id)) for event_id, one in opened.items()]
@@ -149,7 +166,7 @@ class Folder:
         if len(events) < len(opened):
             dropped["unreadable"] = dropped.get("unreadable", 0) + len(opened) - len(events)
         source = msgspec.structs.replace(source, captured=source.captured + len(opened), dropped=dropped)
-        return Parcel(source, events, self._segment, self._offset)
+        return Parcel(source, events, self._place.segment, self._place.offset)
 
     def remove(self) -> None:
         """Remove the folder of a dead owner, everything in it being confirmed, and let go of its lock."""
@@ -175,11 +192,11 @@ class Folder:
 
     def _read_segment(self, segment: int, limit: int) -> Parcel | None:
         """What a segment holds after the place that is confirmed; None if that is nothing."""
-        offset = self._offset if segment == self._segment else 0
+        offset = self._place.offset if segment == self._place.segment else 0
         with self._path_of(segment).open("rb") as file:
             file.seek(offset)
             data = file.read()
-        source, events = self._source, []
+        source, events = self._place.source, []
         grown: Counter[str] = Counter()
         for kind, payload, size in unpack(data):
             offset += size

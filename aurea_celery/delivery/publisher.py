@@ -10,31 +10,40 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from aurea_celery._guard import fault_counts, log_once_a_minute, report_fault
+from aurea_celery.clock import new_event_id
 from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
-from aurea_celery.delivery.folder import Folder, OpenExecution, Parcel, is_owned
-from aurea_celery.delivery.outbox import Outbox
-from aurea_celery.events import encode_batch
+from aurea_celery.delivery.folder import Folder, OpenExecution, Parcel
+from aurea_celery.delivery.folders import Folders
+from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
+from aurea_celery.events import Source, encode_batch
 from aurea_celery.settings import Settings
 
 QUEUE_CHECK_SECONDS = 10.0
 MAX_BACK_OFF_SECONDS = 30.0
-LEFT_ALONE_SECONDS = 60.0
-MOST_ADOPTED = 16
-"""Folders of dead processes that are taken over at a time: each costs the host a file descriptor meanwhile."""
+UNKNOWN_WRITER_SECONDS = 0.5
+RECEIPT_POLL_SECONDS = 0.02
+FRESH_SECONDS, ADOPTED_POLL_SECONDS = 5.0, 0.1
+RECEIPTS_SHARE = 0.9
+"""Of the time that a stopping process has, for sending and for receipts; the rest is for cleaning up."""
 
 
 class Sender(Protocol):
     """What the publisher needs of a broker; :class:`aurea_celery.delivery.broker.Broker` is the real one."""
 
+    @property
+    def reply_to(self) -> str | None:
+        """Where receipts are asked for, if they are."""
+
     def send(self, batch: bytes, event_count: int) -> None:
         """Publish a batch and return once the broker has it, or raise."""
+
+    def receipts(self) -> set[str]:
+        """The names of the batches that were committed since the last call."""
 
     def waiting_messages(self) -> int:
         """How many messages wait in the queue."""
@@ -51,8 +60,7 @@ class Publisher:
         self.endings = Endings()
         self._sender = sender
         self._settings = settings
-        self._folders: dict[str, Folder] = {}
-        self._left_alone: dict[str, float] = {}
+        self._folders = Folders(outbox)
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._wake = threading.Event()
@@ -60,6 +68,9 @@ class Publisher:
         self._back_off_seconds = 0.0
         self._queue_checked_at = float("-inf")
         self._queue_is_full = False
+        self._is_answered = False
+        self._stop_at = 0.0
+        self._most_in_flight = max(1, settings.outbox_max_bytes // (2 * SEGMENT_BYTES))
 
     def ensure_running(self) -> None:
         """Start the thread if it does not run yet."""
@@ -72,6 +83,7 @@ class Publisher:
         Events that come later start it again: a process may outlive the worker that ran in it.
         """
         with self._start_lock:
+            self._stop_at = time.monotonic() + RECEIPTS_SHARE * timeout_seconds
             thread, self._stopping = self._thread, True
             self._wake.set()
             if thread is not None:
@@ -88,7 +100,8 @@ class Publisher:
         """
         for event in self.endings.take_due(at_once=self._stopping):
             self._outbox.finish(event)
-        folders = list(self._due_folders())
+        self._take_receipts()
+        folders = list(self._folders.due())
         while self._ship_batch(folders):
             pass
         for folder in folders:
@@ -103,11 +116,30 @@ class Publisher:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(self._back_off_seconds or self._settings.flush_interval_seconds)
+            self._wake.wait(self._back_off_seconds or self._pause_seconds())
             if not self._stopping:
                 self._try_to_ship()
         self._try_to_ship()  # whatever was recorded before the stop
+        self._await_receipts()
         self._clean_up()
+
+    def _pause_seconds(self) -> float:
+        """How long to wait before the next round: shortly while a folder that was just taken over can soon go.
+
+        Children that live for one task leave many folders, and only some are taken over at a time.
+        """
+        flush_seconds = self._settings.flush_interval_seconds
+        now = time.monotonic()
+        if any(folder.adopted and now - folder.adopted_at < FRESH_SECONDS for folder in self._folders):
+            return min(flush_seconds, ADOPTED_POLL_SECONDS)
+        return flush_seconds
+
+    def _await_receipts(self) -> None:
+        """Give the writer a moment, or more if one is known to live: less is left for the next process."""
+        until = self._stop_at if self._is_answered else min(self._stop_at, time.monotonic() + UNKNOWN_WRITER_SECONDS)
+        while any(len(folder.in_flight) for folder in self._folders) and time.monotonic() < until:
+            time.sleep(RECEIPT_POLL_SECONDS)
+            self._try_to_ship()
 
     def _try_to_ship(self) -> None:
         """Ship, or back off; the transports' errors share no base class, so that every one means: later."""
@@ -140,95 +172,73 @@ class Publisher:
             batch.append((self._outbox.source, overflow))
         if not batch or self._writer_is_behind():
             return False
-        self._sender.send(encode_batch(batch), sum(len(events) for _, events in batch))
+        batch_id = self._send(batch)
         for folder, parcel in parcels:
-            folder.commit(parcel)
+            folder.commit(parcel, batch_id)
         self._outbox.overflow.commit()
         return True
+
+    def _send(self, batch: list[tuple[Source, list[bytes]]]) -> str | None:
+        """Send one message; its name, if a receipt will come."""
+        reply_to = self._sender.reply_to
+        batch_id = new_event_id() if reply_to else None
+        message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to)
+        self._sender.send(message, sum(len(events) for _, events in batch))
+        return batch_id
+
+    def _take_receipts(self) -> None:
+        """Let go of what has arrived, and send again what the broker has lost."""
+        waiting = [folder for folder in self._folders if len(folder.in_flight)]
+        received = self._sender.receipts() if waiting else set()
+        self._is_answered = self._is_answered or bool(received)
+        for folder in waiting:
+            folder.in_flight.receive(received)
+            folder.in_flight.trust(after_seconds=self._settings.keep_sent_seconds, most=self._most_in_flight)
+            if folder.in_flight.is_overdue(self._settings.resend_seconds) and self._is_lost(folder):
+                folder.send_again()
+            folder.remove_sent()
+
+    def _is_lost(self, folder: Folder) -> bool:
+        """Whether what waits for its receipt is no longer with the broker; it keeps what it has in order."""
+        return folder.in_flight.is_overtaken or not self._sender.waiting_messages()
 
     def _read(self, folder: Folder, limit: int) -> Parcel | None:
         """What a folder has next; one that cannot be read does not hold up the others."""
         try:
             return folder.read(limit)
         except (OSError, msgspec.DecodeError) as error:
-            self._leave_alone(folder, error)
+            self._folders.leave_alone(folder, error)
             return None
 
     def _close_orphan(self, folder: Folder) -> None:
         """Everything finished is shipped: close what the dead process left open, and remove its folder."""
         if not folder.adopted or self._read(folder, 1) is not None or not folder.adopted:
             return
+        if not folder.is_closed and not self._close_open(folder):
+            return
+        if not len(folder.in_flight):
+            self._folders.remove(folder)
+
+    def _close_open(self, folder: Folder) -> bool:
+        """Send what a dead process left open, unless its verdict may still come; whether that is done."""
         opened = folder.read_open()
         if self._verdict_may_come(folder, opened):
-            return
+            return False
         closed = folder.close_open(opened, self.endings.verdict_on)
         if closed is not None:
-            self._sender.send(encode_batch([(closed.source, closed.events)]), len(closed.events))
-        try:
-            folder.remove()
-        except OSError as error:
-            self._leave_alone(folder, error)
-        self._folders.pop(folder.path.name, None)
+            folder.commit(closed, self._send([(closed.source, closed.events)]))
+        folder.is_closed = True
+        return True
 
     def _verdict_may_come(self, folder: Folder, opened: dict[str, OpenExecution]) -> bool:
         """Whether this process may still hear why its own pool child's executions were cut short."""
-        is_childs = folder.path.name.startswith(f"{self._outbox.name}.")
         waiting = any(self.endings.verdict_on(event_id) is None for event_id in opened)
         fresh = time.monotonic() - folder.adopted_at < VERDICT_SECONDS
-        return is_childs and waiting and fresh and not self._stopping
-
-    def _leave_alone(self, folder: Folder, error: Exception) -> None:
-        """For a while, let another process, or a person, see to a folder that this one cannot handle."""
-        self._left_alone[folder.path.name] = time.monotonic() + LEFT_ALONE_SECONDS
-        folder.release()
-        log_once_a_minute(
-            "folder",
-            logging.ERROR,
-            "aurea-celery: cannot handle the outbox folder %s (%s); it is left as it is. Check who owns it",
-            folder.path,
-            type(error).__name__,
-        )
+        return self._folders.is_of_child(folder) and waiting and fresh and not self._stopping
 
     def release_after_fork(self) -> None:
         """Close this process's copies of the parent's locks; the parent keeps them."""
-        for folder in self._folders.values():
-            folder.release()
-
-    def _due_folders(self) -> Iterator[Folder]:
-        """The folders this process ships: its own, its pool children's, and some of those whose owner is dead."""
-        adopted = sum(folder.adopted for folder in self._folders.values())
-        for path in self._visible_folders():
-            folder = self._folders.get(path.name) or Folder(path)
-            mine = path.name == self._outbox.name or path.name.startswith(f"{self._outbox.name}.")
-            if not folder.adopted and path.name != self._outbox.name and adopted < MOST_ADOPTED:
-                adopted += self._adopt(folder)
-            if folder.adopted or mine:
-                self._folders[path.name] = folder
-                yield folder
-
-    def _adopt(self, folder: Folder) -> bool:
-        """Take over a dead process's folder, unless a living main process will."""
-        try:
-            return self._may_adopt(folder) and folder.adopt()
-        except OSError as error:
-            self._leave_alone(folder, error)
-            return False
-
-    def _may_adopt(self, folder: Folder) -> bool:
-        parent, child = folder.path.name.partition(".")[::2]
-        return not child or parent == self._outbox.name or not is_owned(folder.path.with_name(parent))
-
-    def _visible_folders(self) -> list[Path]:
-        """All folders but those still being made; forgets the ones that are gone."""
-        try:
-            paths = [path for path in self._outbox.root.iterdir() if path.name[0] != "."]
-        except OSError:  # not made yet, or it cannot be: then events are in memory
-            return []
-        gone = self._folders.keys() - {path.name for path in paths}
-        for name in gone:
-            self._folders.pop(name).release()
-        now = time.monotonic()
-        return [path for path in paths if self._left_alone.get(path.name, now) <= now]
+        self._folders.release()
 
     def _writer_is_behind(self) -> bool:
         """Whether so many messages wait that events better stay in the outbox; asked every few seconds."""
@@ -251,10 +261,10 @@ class Publisher:
         """Close the connection, and remove the own folder if nothing is left in it."""
         try:
             self._sender.close()
-            own = self._folders.pop(self._outbox.name, None)
+            own = self._folders.take_own()
             self._outbox.close()  # from here on nothing is written to this folder
             if own is not None and own.adopt():
-                if own.read(1) is None and not own.read_open():
+                if own.read(1) is None and not own.read_open() and not len(own.in_flight):
                     own.remove()
                 else:
                     own.release()

@@ -6,6 +6,7 @@ They are copied into a temporary table, from which one statement inserts them an
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -43,9 +44,13 @@ def _inserting(on_conflict: str = "") -> str:
 PREPARE = sa.text(f"PREPARE aurea_insert AS {_inserting()} SELECT")
 INSERT_ALL = sa.text("EXECUTE aurea_insert")
 INSERT_MISSING = sa.text(
-    f"{_inserting('ON CONFLICT DO NOTHING')} SELECT CAST(event_id AS text) FROM incoming"  # noqa: S608 - our own names
-    " WHERE executions = 1 AND event_id NOT IN (SELECT event_id FROM inserted WHERE executions = 1)"
+    f"{_inserting('ON CONFLICT DO NOTHING')} SELECT CAST(event_id AS text), created_at FROM incoming"  # noqa: S608 - ours
+    " WHERE executions = 1"
+    " AND (event_id, created_at) NOT IN (SELECT event_id, created_at FROM inserted WHERE executions = 1)"
 )
+
+Key = tuple[str, datetime]
+"""What tells one event from every other: its id, and when it ended."""
 
 
 def fill(connection: sa.Connection, rows: Iterable[Row]) -> None:
@@ -58,8 +63,8 @@ def fill(connection: sa.Connection, rows: Iterable[Row]) -> None:
     copy(connection, "incoming", COLUMNS, copy_lines(rows))
 
 
-def insert_all(connection: sa.Connection) -> list[str]:
-    """Insert the rows, none of which may be there already; no ids of events.
+def insert_all(connection: sa.Connection) -> list[Key]:
+    """Insert the rows, none of which may be there already; no keys of events.
 
     Raises:
         sqlalchemy.exc.DBAPIError: If one is there already, or breaks another rule.
@@ -68,13 +73,13 @@ def insert_all(connection: sa.Connection) -> list[str]:
     return []
 
 
-def insert_missing(connection: sa.Connection) -> list[str]:
-    """Insert the rows that are not there already; the ids of the events that are.
+def insert_missing(connection: sa.Connection) -> list[Key]:
+    """Insert the rows that are not there already; the keys of the events that are.
 
     Raises:
         sqlalchemy.exc.DBAPIError: If one breaks a rule.
     """
-    return list(connection.scalars(INSERT_MISSING))
+    return [(row.event_id, row.created_at) for row in connection.execute(INSERT_MISSING)]
 
 
 def clear(connection: sa.Connection) -> None:

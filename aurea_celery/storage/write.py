@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
-from aurea_celery.events import Source, TaskEvent, decode_batch, decode_event
+from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
 from aurea_celery.storage import incoming, partitions
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
 from aurea_celery.storage.rows import Price, rows_of
@@ -45,8 +45,8 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
 )
 
 
-InsertIncoming = Callable[[sa.Connection], list[str]]
-"""Inserts what is incoming; the ids of the events that were there already."""
+InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
+"""Inserts what is incoming; the keys of the events that were there already."""
 
 
 class Unreadable(NamedTuple):
@@ -81,19 +81,23 @@ class Writer:
         self._engine = create_engine(url)
         self._checked_at_us = 0
 
-    def write(self, batch: str) -> None:
+    def write(self, batch: str) -> Receipt | None:
         """Write a message's batch and return once it is committed; what cannot be written is kept with the reason.
+
+        Returns:
+            The receipt that the sender asks for, if it does.
 
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
         try:
-            sources = decode_batch(batch).sources
+            decoded = decode_batch(batch)
         except msgspec.DecodeError as error:
-            return self.reject(f"not a batch of events: {error}", batch)
+            self.reject(f"not a batch of events: {error}", batch)
+            return None
         try:
-            self._transact([_delivered(one.source, one.events) for one in sources])
+            self._transact([_delivered(one.source, one.events) for one in decoded.sources])
         except DatabaseError:
             raise
         except Exception as error:  # a fault of ours must not cost the events
@@ -102,6 +106,7 @@ class Writer:
                 type(error).__name__,
             )
             self.reject(f"internal fault: {type(error).__name__}", batch)
+        return decoded.receipt
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
         """Write events that did not come through the queue.
@@ -183,7 +188,7 @@ def _write(
         incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
         there_already = insert_incoming(connection)
     written = Counter(sender for sender, _ in events.values())
-    written.subtract(events[event_id][0] for event_id in there_already)
+    written.subtract(events[key][0] for key in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
@@ -211,9 +216,17 @@ WAYS = (
 )
 
 
-def _unique(delivered: list[Delivered]) -> dict[str, tuple[int, TaskEvent]]:
-    """Every event once, by its id, with the number of its sender."""
-    return {event.event_id: (sender, event) for sender, part in enumerate(delivered) for event in part.events}
+def _unique(delivered: list[Delivered]) -> dict[incoming.Key, tuple[int, TaskEvent]]:
+    """Every event once, by its key, with the number of its sender.
+
+    The id alone will not do: Celery's pool hands a task whose child died at once to another child, with the same
+    request, and both have run.
+    """
+    return {
+        (event.event_id, from_us(event.ended_at_us)): (sender, event)
+        for sender, part in enumerate(delivered)
+        for event in part.events
+    }
 
 
 def _reject_unreadable(connection: sa.Connection, delivered: list[Delivered]) -> Counter[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from celery import Celery
 
 from aurea_celery.embedded import EmbeddedValkey
 from aurea_celery.models import upgrade_database
+from aurea_celery.storage.audit import audit
 from tests.support.databases import Databases, connected
 from tests.support.installation import Installation
 from tests.support.processes import Process
@@ -37,9 +40,10 @@ def own_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 
 
 def test_a_plain_process_sends_everything_before_it_ends(installation: Installation) -> None:
-    script = run_script(installation, 2_000)
-    assert not list(installation.outbox.glob("*/*")), "the outbox is empty and its folder gone"
     installation.writer()
+    script = run_script(installation, 2_000)
+    left = [path for path in installation.outbox.glob("*/*") if path.name.startswith(f"{script.pid}-")]
+    assert not left, "the outbox is empty and its folder gone"
 
     installation.wait_for_executions(2_000)
 
@@ -48,6 +52,38 @@ def test_a_plain_process_sends_everything_before_it_ends(installation: Installat
         ("a script", "translate", "success")
     ]
     assert "aurea-celery" not in script.log, "nothing to complain about"
+
+
+def test_what_no_writer_has_committed_stays_and_is_not_counted_twice(installation: Installation) -> None:
+    first = run_script(installation, 30)
+    assert list(installation.outbox.glob(f"*/{first.pid}-*/*.seg")), "nobody has said that it is committed"
+    assert installation.length_of("aurea_metrics") == 1
+    installation.writer()  # has the plugin too: it sends what the first process left a second time
+    installation.wait_for_executions(30)
+    wait_until(lambda: not list(installation.outbox.glob(f"*/{first.pid}-*")), "the first one's folder gone")
+
+    assert (installation.written().executions, installation.written().token_count) == (30, 300)
+    assert audit(installation.database_url).is_clean
+
+
+def test_a_broker_that_forgets(tmp_path: Path, own_valkey: EmbeddedValkey, database_url: str) -> None:
+    with Installation(tmp_path, own_valkey.url, database_url) as installation:
+        worker = installation.worker("-c", "2", AUREA_RESEND_SECONDS="1")
+        installation.send_many("spend", [(number, 1) for number in range(100)])
+        wait_until(lambda: len(installation.truth_of("spent")) == 100, "the tasks")
+        wait_until(lambda: installation.length_of("aurea_metrics") > 0, "events at the broker")
+
+        own_valkey.stop()
+        shutil.rmtree(tmp_path / "valkey")
+        own_valkey.restart()
+        assert installation.length_of("aurea_metrics") == 0, "the broker has forgotten nothing"
+        installation.writer()
+        installation.wait_for_executions(100)
+        worker.stop()
+
+        assert installation.written().token_count == sum(range(100)) + 100
+        assert audit(database_url).is_clean
+        assert not list(installation.outbox.glob(f"*/{worker.pid}-*")), "a folder is left behind"
 
 
 def test_events_of_a_process_that_never_reached_the_broker_are_sent_by_the_next_one(installation: Installation) -> None:
@@ -109,10 +145,10 @@ def test_a_writer_that_stops_while_the_database_is_away_gives_its_messages_back(
             writer = installation.writer()
             run_script(installation, 9)
             writer.wait_for("INFO/MainProcess] Task aurea_celery.write_metrics")
-            writer.stop()
+            status = writer.end(signal.SIGTERM)
         finally:
             system_postgres.start()
-        assert writer.status == 0
+        assert status == 0
         installation.writer()
 
         installation.wait_for_executions(9)

@@ -14,12 +14,19 @@ class MemorySender:
         self.sent_count = 0
         self.fail_before = self.fail_after = False
         self.waiting = 0
+        self.reply_to: str | None = None
+        self.to_receive: set[str] = set()
+        self.forgets = False
 
     def send(self, batch: bytes, event_count: int) -> None:
         """Take a batch, or not."""
         if self.fail_before:
             raise ConnectionError
         decoded = decode_batch(batch)
+        if self.forgets:
+            return
+        if decoded.receipt is not None:
+            self.to_receive.add(decoded.receipt.batch_id)
         assert event_count == sum(len(one.events) for one in decoded.sources)
         for one in decoded.sources:
             self._take(one.source, [decode_event(raw) for raw in one.events])
@@ -34,6 +41,11 @@ class MemorySender:
         for event in events:
             # Whoever closes an execution, and however often, makes the same event.
             assert self.events.setdefault(event.event_id, event) == event
+
+    def receipts(self) -> set[str]:
+        """The receipts of what it took."""
+        received, self.to_receive = self.to_receive, set()
+        return received
 
     def waiting_messages(self) -> int:
         """As many as it was told."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from celery import Celery, signals
 from celery.contrib.pytest import celery_worker  # pytest-celery's fixture of this name is a container
+from kombu.asynchronous import set_event_loop
 
 from aurea_celery import Aurea
 from tests.integration.in_process.tasks import Tasks, add_tasks
@@ -29,6 +30,13 @@ def _logging_as_it_was() -> Iterator[None]:
     yield
     signals.setup_logging.disconnect(leave_logging_alone)
     logging.captureWarnings(capture=False)
+
+
+@pytest.fixture(autouse=True)
+def _event_loop_of_its_own() -> Iterator[None]:
+    """A worker takes the last one's event loop, with which Celery 5.5 never runs what is due later."""
+    yield
+    set_event_loop(None)
 
 
 def leave_logging_alone(**_: object) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from aurea_celery.events import Cost, ModelCall, Source, TaskEvent, Usage, encode, encode_batch
 from aurea_celery.pricing import price
-from aurea_celery.storage import rollups
+from aurea_celery.storage import queries, rollups
 from aurea_celery.storage.write import Writer
 from tests.support.databases import Databases, connected
 from tests.support.events import events, make_event, make_source
@@ -248,3 +249,21 @@ def test_counters_only_grow_in_whatever_order_they_come(database_url: str, order
             writer.write(batches[number])
 
     assert query(database_url, "SELECT captured, written, dropped FROM metrics_sources") == [(5, 2, {"outbox_full": 3})]
+
+
+def test_two_runs_under_one_id_are_two_executions(database_url: str) -> None:
+    """As when a child dies at once and Celery's pool hands the same request to another one."""
+    died = make_event(status="lost", error_type="WorkerLostError")
+    succeeded = msgspec.structs.replace(died, status="success", error_type=None, ended_at_us=died.ended_at_us + 1)
+    first, second = make_source(captured=1), make_source(captured=1)
+    writer = Writer(database_url, price)
+    for _ in range(2):
+        batch = encode_batch([(first, [encode(died)]), (second, [encode(succeeded)])]).decode()
+        writer.write(batch)
+    writer.close()
+
+    with connected(database_url) as connection:
+        found = connection.execute(sa.text("SELECT status, executions FROM metrics ORDER BY status")).all()
+        books = queries.reconcile(connection)
+    assert [tuple(row) for row in found] == [("lost", 1), ("success", 1)]
+    assert (books.written, books.duplicates, books.pending) == (2, 2, 0)

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurea_celery.delivery.folder import Folder, is_owned
+from aurea_celery.delivery.folders import MOST_ADOPTED
 from aurea_celery.delivery.outbox import Outbox
-from aurea_celery.delivery.publisher import MOST_ADOPTED, Publisher
+from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.delivery.records import DONE, pack, unpack
 from aurea_celery.events import encode
 from aurea_celery.settings import Settings

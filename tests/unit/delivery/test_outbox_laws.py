@@ -1,4 +1,7 @@
-"""The law of the outbox: whatever is interleaved with whatever crash, every execution arrives, and as one event."""
+"""The law of the outbox: whatever is interleaved with whatever crash, every execution arrives, and as one event.
+
+The broker may forget what it has confirmed, and receipts may be lost: then too, as long as receipts are asked for.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from tests.support.events import make_event
 from tests.support.senders import MemorySender
 
 BATCH_EVENTS = 3
+SETTINGS = Settings(batch_events=BATCH_EVENTS, resend_seconds=0.0)  # what has no receipt yet is sent again at once
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -33,13 +37,17 @@ class OutboxMachine(RuleBasedStateMachine):
         self.expected: dict[str, TaskEvent] = {}
         self.excluded = self.sampled_out = 0
 
-    @initialize()
+    @initialize(with_receipts=st.booleans())
+    def begin(self, with_receipts: bool) -> None:
+        self.sender.reply_to = "receipts" if with_receipts else None
+        self.begin_process()
+
     def begin_process(self) -> None:
         self.outbox = Outbox(self.folder, batch_events=BATCH_EVENTS, max_bytes=10**9)
-        self.publisher = Publisher(self.outbox, self.sender, Settings(batch_events=BATCH_EVENTS))
+        self.publisher = Publisher(self.outbox, self.sender, SETTINGS)
 
     @rule()
-    def begin(self) -> None:
+    def begin_execution(self) -> None:
         event = make_event(status="lost", ended_at_us=make_event().started_at_us, latency_us=0)
         self.outbox.begin(event)
         self.open[event.event_id] = event
@@ -96,12 +104,21 @@ class OutboxMachine(RuleBasedStateMachine):
             assert fail_before or fail_after
         self.sender.fail_before = self.sender.fail_after = False
 
+    @precondition(lambda self: self.sender.reply_to)
+    @rule(loses_receipts=st.booleans())
+    def forget(self, loses_receipts: bool) -> None:
+        """The broker is restarted without its data, batches or receipts."""
+        self.sender.forgets = not loses_receipts
+        self.publisher.ship()
+        self.sender.forgets = False
+        if loses_receipts:
+            self.sender.to_receive.clear()
+
     @rule()
     def die(self) -> None:
         """The process is killed: its descriptors, and so its lock, are gone; what it had open is lost."""
         self.outbox.close(after_fork=True)
-        for folder in self.publisher._folders.values():
-            folder.release()
+        self.publisher._folders.release()
         for event in self.open.values():
             self.expected[event.event_id] = event
         self.open.clear()
@@ -113,8 +130,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.die()
-        self.publisher.ship()
-        self.publisher.ship()
+        for _ in range(4):  # sent, received, closed, received
+            self.publisher.ship()
         arrived = self.sender.events
         assert arrived.keys() == self.expected.keys(), "an execution is missing"
         for event_id, event in self.expected.items():
