@@ -26,7 +26,8 @@ class MissingServer(Exception):
 class ChaosBroker(Protocol):
     """A broker that may be hurt.
 
-    ``loses_what_it_sends``: a message is in nobody's hands between the broker and the consumer.
+    ``loses_what_it_sends``: a message is in nobody's hands between the broker and a consumer that dies. Redis takes it
+    out of the queue when it sends it, and knows it among the unacknowledged ones only when the consumer says so.
     """
 
     url: str

@@ -7,7 +7,6 @@ import signal
 import time
 
 from chaos import disk
-from chaos.care import nothing_on_its_way
 from chaos.faults import DISK, PATIENCE_SECONDS, Fault
 from chaos.schedule import Step
 from chaos.stack import Slot, Stack, pid_of, send_signal
@@ -37,17 +36,8 @@ class Signal(Fault):
             self.slot.touch(self._pid)
         self._struck = self.slot.process
         self._asked_at = time.monotonic()
-        if self._cuts_a_writer:
-            with nothing_on_its_way(self.stack):
-                self.slot.process.die_of(self._number)
-        else:
-            send_signal(self._pid, self._number)
+        send_signal(self._pid, self._number)
         return f"{self._number.name} to {self._pid} of {self.slot.name}"
-
-    @property
-    def _cuts_a_writer(self) -> bool:
-        """Whether a writer's consumer ends wherever it happens to be."""
-        return self._group == "writer" and not self._child and self._number in (signal.SIGKILL, signal.SIGQUIT)
 
     def is_over(self) -> bool:
         """A frozen process: when the time is up; a child: at once; others: when they have ended."""

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from chaos.care import nothing_on_its_way
 from chaos.faults import BROKER, DATABASE, PATIENCE_SECONDS, Fault
 from chaos.messages import Tap, Tapped
 from chaos.proxy import Direction
@@ -46,9 +45,8 @@ class KilledInTransaction(AllWriters):
 
     def end(self) -> None:
         """Kill them all, and cut what they held."""
-        with nothing_on_its_way(self.stack):
-            for slot in self.stack.writers:
-                slot.process.die_of(signal.SIGKILL)
+        for pid in [pid for slot in self.stack.writers for pid in slot.family()]:
+            send_signal(pid, signal.SIGKILL)
         self.stack.proxy.reset()
         self.stack.proxy.release()
 
@@ -67,17 +65,17 @@ class BrokerAway(Fault):
 
     def strike(self) -> str:
         """Stop it."""
-        with nothing_on_its_way(self.stack):
-            if self._kill:
-                self.stack.broker.kill()
-            else:
-                self.stack.broker.stop()
+        if self._kill:
+            self.stack.broker.kill()
+        else:
+            self.stack.broker.stop()
         return f"away for {self.step.seconds:.1f} s"
 
     def end(self) -> None:
         """Start it again."""
         if self._forget:
             self.stack.broker.forget()
+            self.stack.broker_loses = True
         self.stack.broker.start()
 
 

@@ -4,7 +4,7 @@ What can be demanded, execution by execution (:mod:`chaos.truth` says what it wr
 
 lost
     An execution that had begun has no row. None is excused but what nobody can keep: an execution that a full disk kept
-    in the memory of a process that was then killed, and what was in an outbox folder when somebody removed it, or came
+    in memory, if its process was killed then, or the broker lost the message; and what was in an outbox folder when somebody removed it, or came
     there in the second after. The latter must show in the books of its process, event by event, unless that process was
     killed too.
 duplicated
@@ -88,10 +88,14 @@ NOTHING = Sum()
 
 
 class Met(NamedTuple):
-    """The pids of processes that a fault met; and of those whose outbox was removed, with when in monotonic seconds."""
+    """The pids of processes that a fault met; of those whose outbox was removed, with when in monotonic seconds.
+
+    ``broker_loses``: whether the broker may have lost a message that it had confirmed.
+    """
 
     touched: Collection[int] = frozenset()
     removed: Mapping[int, float] = MappingProxyType({})
+    broker_loses: bool = False
 
 
 @dataclass
@@ -126,7 +130,9 @@ class Verdict:
                 lines.append(f"  {name}: and {len(found) - MOST_SHOWN} more")
         lines += [_line_of("spent by the tasks", self.spent), _line_of("in the database", self.written)]
         if self.unkept:
-            lines.append(f"in memory on a full disk when their process was killed: {self.unkept.total()}")
+            lines.append(
+                f"in memory on a full disk when their process was killed, or the broker lost them: {self.unkept.total()}"
+            )
         if self.removed:
             lines.append(f"in an outbox folder that was removed: {self.removed.total()}")
         lines.append(f"lost {len(self.lost)}, duplicated {len(self.duplicated)}, wrong {len(self.wrong)}")
@@ -181,8 +187,9 @@ def _judge_missing(verdict: Verdict, execution: Execution, met: Met) -> None:
     was_met = _was_met(execution, met)
     if execution.prepared_at <= met.removed.get(execution.pid, float("-inf")) + NOTICED_SECONDS:
         verdict.removed[execution.pid] += 1
-    elif execution.disk_is_full and was_met:
+    elif execution.disk_is_full and (was_met or met.broker_loses):
         verdict.unkept[execution.pid] += 1
+        verdict.silent.add(execution.pid)
     else:
         verdict.lost.append(f"{_name(execution)} has no row")
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from typing import Self
 from tests.support.servers import wait_until
 
 STOP_SECONDS = 30.0
-DEATH_SECONDS = 10.0
 
 
 class Process:
@@ -77,14 +75,6 @@ class Process:
                 return self.wait(5)
             except subprocess.TimeoutExpired:
                 continue
-
-    def die_of(self, number: signal.Signals) -> None:
-        """Send a signal, wait for the end, and see to it that no child lives on with what it has inherited."""
-        if self.status is None:
-            self.send(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.wait(DEATH_SECONDS)
-            self.stop()
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

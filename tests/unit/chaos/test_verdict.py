@@ -157,6 +157,8 @@ def test_an_execution_that_never_began_may_have_a_row_or_none(one: Execution) ->
 def test_what_nobody_can_keep_is_told_apart(one: Execution) -> None:
     full = dataclasses.replace(one, disk_is_full=True)
     assert verdict_on([full], [], TOUCHED).unkept == {PID: 1}
+    assert verdict_on([full], [], Met(broker_loses=True)).unkept == {PID: 1}
+    assert verdict_on([one], [], Met(broker_loses=True)).lost, "it was kept on disk"
     assert verdict_on([full], [], UNTOUCHED).lost, "its process was not killed"
     removed = verdict_on([one], [], Met(removed={PID: 100.0}))
     assert removed.is_good
