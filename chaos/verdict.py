@@ -4,9 +4,9 @@ What can be demanded, execution by execution (:mod:`chaos.truth` says what it wr
 
 lost
     An execution that had begun has no row. None is excused but what nobody can keep: an execution that a full disk kept
-    in memory, if its process was killed then, or the broker lost the message; and what was in an outbox folder when somebody removed it, or came
-    there in the second after. The latter must show in the books of its process, event by event, unless that process was
-    killed too.
+    in memory, if its process was killed then, or the broker lost the message; and what was in an outbox folder when
+    somebody removed it, or came there in the second after. The latter must show in the books of its process, event by
+    event, unless that process was killed too.
 duplicated
     An execution has two rows that stand for it, or two rows for one model.
 wrong
@@ -130,9 +130,7 @@ class Verdict:
                 lines.append(f"  {name}: and {len(found) - MOST_SHOWN} more")
         lines += [_line_of("spent by the tasks", self.spent), _line_of("in the database", self.written)]
         if self.unkept:
-            lines.append(
-                f"in memory on a full disk when their process was killed, or the broker lost them: {self.unkept.total()}"
-            )
+            lines.append(f"in memory on a full disk, and lost with process or message: {self.unkept.total()}")
         if self.removed:
             lines.append(f"in an outbox folder that was removed: {self.removed.total()}")
         lines.append(f"lost {len(self.lost)}, duplicated {len(self.duplicated)}, wrong {len(self.wrong)}")
