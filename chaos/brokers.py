@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 import redis
 
 from aurea_celery.embedded import EmbeddedValkey
+from tests.support.processes import session_of
 from tests.support.servers import accepts, free_port, wait_until
 
 RABBIT_FOLDER = Path("/usr/lib/rabbitmq/bin")
@@ -122,11 +124,14 @@ class RabbitMQ:
         """Stop it as an operator would."""
         self._process.terminate()
         self._process.wait(STOP_SECONDS)
+        wait_until(lambda: not accepts(self._port), "RabbitMQ being gone", seconds=STOP_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
+        """SIGKILL, to the server and not only to the script that watches it."""
+        for pid in session_of(self._process.pid):
+            os.kill(pid, signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
+        wait_until(lambda: not accepts(self._port), "RabbitMQ being gone", seconds=STOP_SECONDS)
 
     def forget(self) -> None:
         """Lose the data of a stopped broker."""
