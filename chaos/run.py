@@ -17,7 +17,7 @@ from chaos.stack import Stack, end_all
 
 TICK_SECONDS = 0.05
 STALL_SECONDS = 25.0
-QUIET_SECONDS = 4.0
+QUIET_SECONDS = 10.0
 MISSED_SECONDS = 2.0
 MOST_SENT_AGAIN = 20
 LOOK_SECONDS = 1.0
@@ -84,7 +84,7 @@ class Run:
         self._sender = Sender(stack.broker.url, self._tasks)
         self._began_at = time.monotonic()
         self._moved_at, self._lines, self._stood_still = time.monotonic(), 0, 0
-        self._sent_again = 0
+        self._sent_again, self._sent_again_at = 0, 0.0
 
     def go(self) -> Counts:
         """Send the tasks, let all faults come and go, and wait until every task has run."""
@@ -113,13 +113,14 @@ class Run:
 
     def _send_what_was_forgotten(self) -> None:
         """The user's client sends tasks again that a broker has forgotten, or a kill has taken before they began."""
-        if self._sender.is_alive() or self._quiet_seconds < MISSED_SECONDS or self._sent_again >= MOST_SENT_AGAIN:
+        quiet_seconds = min(self._quiet_seconds, time.monotonic() - self._sent_again_at)
+        if self._sender.is_alive() or quiet_seconds < MISSED_SECONDS or self._sent_again >= MOST_SENT_AGAIN:
             return
         begun = {one.task_id for one in self._stack.truth.executions.values() if one.begun}
         missing = {task_id: task for task_id, task in self._tasks.items() if task_id not in begun}
         if missing:
             self._sent_again += 1
-            self._moved_at = time.monotonic()
+            self._sent_again_at = time.monotonic()
             self._sender = Sender(self._stack.broker.url, missing)
             self._sender.start()
             self._say(f"{len(missing)} tasks that never began are sent again")
