@@ -14,7 +14,7 @@ from chaos.brokers import MissingServer
 from chaos.kinds import FAULTS
 from chaos.rest import come_to_rest, find, summary_of
 from chaos.run import Run
-from chaos.schedule import DEFAULT_KINDS, Step, plan_faults, plan_tasks
+from chaos.schedule import Step, plan_faults, plan_tasks
 from chaos.stack import Stack
 
 CLEAN, FOUND, NOT_RUN = 0, 1, 2
@@ -36,7 +36,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--pause-ms", type=float, default=15, help="how long a task pauses around each call, on average"
     )
-    parser.add_argument("--kinds", nargs="+", choices=sorted(FAULTS), default=DEFAULT_KINDS, metavar="KIND",
+    parser.add_argument("--kinds", nargs="+", choices=sorted(FAULTS), default=tuple(FAULTS), metavar="KIND",
                         help=f"which faults; one of: {', '.join(FAULTS)}")  # fmt: skip
     parser.add_argument(
         "--without", nargs="+", choices=sorted(FAULTS), default=[], metavar="KIND", help="but not these"

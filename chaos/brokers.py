@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 import redis
 
 from aurea_celery.embedded import EmbeddedValkey
+from tests.support.processes import session_of
 from tests.support.servers import accepts, free_port, wait_until
 
 RABBIT_FOLDER = Path("/usr/lib/rabbitmq/bin")
@@ -24,9 +26,14 @@ class MissingServer(Exception):
 
 
 class ChaosBroker(Protocol):
-    """A broker that may be hurt."""
+    """A broker that may be hurt.
+
+    ``loses_what_it_sends``: a message is in nobody's hands between the broker and a consumer that dies. Redis takes it
+    out of the queue when it sends it, and knows it among the unacknowledged ones only when the consumer says so.
+    """
 
     url: str
+    loses_what_it_sends: bool
 
     def stop(self) -> None:
         """Stop it as an operator would."""
@@ -49,6 +56,8 @@ class ChaosBroker(Protocol):
 
 class Valkey:
     """The Valkey from its wheel, with an append-only file: what it has confirmed survives SIGKILL."""
+
+    loses_what_it_sends = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -85,6 +94,8 @@ class Valkey:
 class RabbitMQ:
     """The system's RabbitMQ with a node, a port mapper and a data folder of its own."""
 
+    loses_what_it_sends = False
+
     def __init__(self, folder: Path) -> None:
         if not (RABBIT_FOLDER / "rabbitmq-server").exists():
             raise MissingServer("RabbitMQ is not installed; install it with: apt-get install rabbitmq-server")
@@ -113,11 +124,14 @@ class RabbitMQ:
         """Stop it as an operator would."""
         self._process.terminate()
         self._process.wait(STOP_SECONDS)
+        wait_until(lambda: not accepts(self._port), "RabbitMQ being gone", seconds=STOP_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
+        """SIGKILL, to the server and not only to the script that watches it."""
+        for pid in session_of(self._process.pid):
+            os.kill(pid, signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
+        wait_until(lambda: not accepts(self._port), "RabbitMQ being gone", seconds=STOP_SECONDS)
 
     def forget(self) -> None:
         """Lose the data of a stopped broker."""

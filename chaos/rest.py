@@ -70,7 +70,7 @@ def find(stack: Stack, sent: int) -> tuple[Verdict, Audit]:
         rows = [Row(**row._mapping) for row in connection.execute(sa.text(ROWS))]
         books: dict[int, int] = {row.pid: int(row.missing) for row in connection.execute(sa.text(BOOKS))}
         rejected = list(connection.scalars(sa.text("SELECT payload FROM metrics_rejected")))
-    verdict = judge(stack.truth.executions, rows, Met(stack.touched, stack.removed))
+    verdict = judge(stack.truth.executions, rows, Met(stack.touched, stack.removed, stack.broker_loses))
     audited = audit(stack.database.url)
     judge_effort(verdict, stack.truth.executions, sent)
     judge_books(verdict, books)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from celery import Celery
@@ -17,7 +17,9 @@ from chaos.stack import Stack, end_all
 
 TICK_SECONDS = 0.05
 STALL_SECONDS = 25.0
-QUIET_SECONDS = 3.0
+QUIET_SECONDS = 10.0
+MISSED_SECONDS = 2.0
+MOST_SENT_AGAIN = 20
 LOOK_SECONDS = 1.0
 SEND_AGAIN_SECONDS = 0.5
 
@@ -34,12 +36,12 @@ class Counts(NamedTuple):
 
 
 class Sender(threading.Thread):
-    """The user's client: sends the tasks, and again those that the broker did not take."""
+    """The user's client: sends tasks by their ids, and again those that the broker did not take."""
 
-    def __init__(self, broker_url: str, tasks: list[Assignment]) -> None:
+    def __init__(self, broker_url: str, tasks: Mapping[str, Assignment]) -> None:
         super().__init__(name="sender", daemon=True)
         self._app = Celery("client", broker=broker_url)
-        self._tasks = tasks
+        self._tasks = list(tasks.items())
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -48,17 +50,18 @@ class Sender(threading.Thread):
         while sent < len(self._tasks) and not self._stopping.is_set():
             try:
                 with self._app.producer_pool.acquire(block=True) as producer:
-                    for task in self._tasks[sent:]:
-                        self._send(task, producer)
+                    for task_id, task in self._tasks[sent:]:
+                        self._send(task_id, task, producer)
                         sent += 1
             except Exception:
                 self._stopping.wait(SEND_AGAIN_SECONDS)
         self._app.close()
 
-    def _send(self, task: Assignment, producer: Producer) -> None:
+    def _send(self, task_id: str, task: Assignment, producer: Producer) -> None:
         self._app.send_task(
             "chaos.late" if task.late else "chaos.early",
             args=task.arguments(),
+            task_id=task_id,
             headers={"aurea_job": task.job_id},
             producer=producer,
             retry=False,
@@ -74,13 +77,14 @@ class Run:
 
     def __init__(self, stack: Stack, steps: list[Step], tasks: list[Assignment], say: Say) -> None:
         self._stack, self._say = stack, say
-        self._tasks = len(tasks)
+        self._tasks = {f"task-{number}": task for number, task in enumerate(tasks)}
         self._waiting = [FAULTS[step.kind](stack, step) for step in steps]
         self._active: list[Fault] = []
         self._done = 0
-        self._sender = Sender(stack.broker.url, tasks)
+        self._sender = Sender(stack.broker.url, self._tasks)
         self._began_at = time.monotonic()
         self._moved_at, self._lines, self._stood_still = time.monotonic(), 0, 0
+        self._sent_again, self._sent_again_at = 0, 0.0
 
     def go(self) -> Counts:
         """Send the tasks, let all faults come and go, and wait until every task has run."""
@@ -104,12 +108,27 @@ class Run:
             self._note(fault.step, "over")
         if self._waiting and self._is_due(self._waiting[0]):
             self._begin(self._waiting[0])
+        self._send_what_was_forgotten()
         self._look_for_a_standstill()
+
+    def _send_what_was_forgotten(self) -> None:
+        """The user's client sends tasks again that a broker has forgotten, or a kill has taken before they began."""
+        quiet_seconds = min(self._quiet_seconds, time.monotonic() - self._sent_again_at)
+        if self._sender.is_alive() or quiet_seconds < MISSED_SECONDS or self._sent_again >= MOST_SENT_AGAIN:
+            return
+        begun = {one.task_id for one in self._stack.truth.executions.values() if one.begun}
+        missing = {task_id: task for task_id, task in self._tasks.items() if task_id not in begun}
+        if missing:
+            self._sent_again += 1
+            self._sent_again_at = time.monotonic()
+            self._sender = Sender(self._stack.broker.url, missing)
+            self._sender.start()
+            self._say(f"{len(missing)} tasks that never began are sent again")
 
     def _is_due(self, fault: Fault) -> bool:
         """Whether enough tasks have begun; or no more of them come, since some may have been killed before they did."""
         begun_count = self._stack.truth.begun_count
-        return begun_count >= fault.step.share * self._tasks or self._quiet_seconds > QUIET_SECONDS
+        return begun_count >= fault.step.share * len(self._tasks) or self._quiet_seconds > QUIET_SECONDS
 
     def _begin(self, fault: Fault) -> None:
         """Begin a fault, unless it must wait for another one or for its victim."""
@@ -134,7 +153,10 @@ class Run:
         """Whether a task may still run; a message on its way from one place to another is seen at the second look."""
         if self._sender.is_alive() or self._quiet_seconds < LOOK_SECONDS:
             return True
-        return self._stack.broker.messages("celery", "unacked_index") > 0 or self._quiet_seconds < 2 * LOOK_SECONDS
+        return (
+            self._stack.broker.messages("celery", "unacked_index") > 0
+            or self._quiet_seconds < MISSED_SECONDS + LOOK_SECONDS
+        )
 
     def _look_for_a_standstill(self) -> None:
         """Workers of Celery that stand still after a fault are started again, as an operator would; it is counted."""

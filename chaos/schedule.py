@@ -56,15 +56,6 @@ SECONDS_OF_KIND: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 """Every fault there is. Those that freeze a process last longer than the visibility timeouts of the stack."""
 
-NOT_BY_DEFAULT = frozenset({"broker_forgot", "writer_killed_frozen"})
-"""What loses messages that the broker had confirmed: nothing promises to survive that, so it is asked for by name.
-
-On Redis the second is of the same kind as the first: a message is out of its queue as soon as it is sent to a consumer,
-and among the unacknowledged ones only when the consumer says so; a frozen one never does.
-"""
-
-DEFAULT_KINDS = tuple(kind for kind in SECONDS_OF_KIND if kind not in NOT_BY_DEFAULT)
-
 
 class Call(NamedTuple):
     """One call to a model, as a task makes it."""
@@ -101,7 +92,7 @@ class Step(NamedTuple):
     choice: int
 
 
-def plan_faults(seed: int, count: int, kinds: Collection[str] = DEFAULT_KINDS) -> list[Step]:
+def plan_faults(seed: int, count: int, kinds: Collection[str] = tuple(SECONDS_OF_KIND)) -> list[Step]:
     """The faults of a run, in their order; every kind comes before any comes again."""
     chooser = random.Random(f"faults {seed}")
     shares = sorted(chooser.uniform(FIRST_SHARE, LAST_SHARE) for _ in range(count))

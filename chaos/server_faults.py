@@ -45,9 +45,8 @@ class KilledInTransaction(AllWriters):
 
     def end(self) -> None:
         """Kill them all, and cut what they held."""
-        for slot in self.stack.writers:
-            for pid in slot.family() if slot.process.status is None else ():
-                send_signal(pid, signal.SIGKILL)
+        for pid in [pid for slot in self.stack.writers for pid in slot.family()]:
+            send_signal(pid, signal.SIGKILL)
         self.stack.proxy.reset()
         self.stack.proxy.release()
 
@@ -76,6 +75,7 @@ class BrokerAway(Fault):
         """Start it again."""
         if self._forget:
             self.stack.broker.forget()
+            self.stack.broker_loses = True
         self.stack.broker.start()
 
 

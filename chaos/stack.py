@@ -22,6 +22,7 @@ from tests.support.servers import InstalledPostgres, installed_postgres, wait_un
 ROOT = Path(__file__).parents[1]
 VISIBILITY_SECONDS = 4
 WRITER_VISIBILITY_SECONDS = 3
+RESEND_SECONDS = 4
 ASK_AGAIN_SECONDS = 5.0
 END_SECONDS = 60.0
 
@@ -113,6 +114,7 @@ class Stack:
 
     def _start_servers(self, broker: str, programs: Path) -> None:
         self.broker: ChaosBroker = start_broker(broker, self.folder)
+        self.broker_loses = self.broker.loses_what_it_sends
         self._closing.callback(self.broker.remove)
         self.database = InstalledPostgres(programs, self.folder)
         self._closing.callback(self.database.stop)
@@ -175,6 +177,7 @@ class Stack:
             "DATABASE_URL": f"postgresql://aurea@127.0.0.1:{self.proxy.port}/postgres",
             "AUREA_OUTBOX_DIR": str(self.outbox),
             "AUREA_FLUSH_INTERVAL_SECONDS": "0.2",
+            "AUREA_RESEND_SECONDS": f"{RESEND_SECONDS}",
             "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": f"{WRITER_VISIBILITY_SECONDS}",
             "PYTHONPATH": str(ROOT),
         }

@@ -4,9 +4,9 @@ What can be demanded, execution by execution (:mod:`chaos.truth` says what it wr
 
 lost
     An execution that had begun has no row. None is excused but what nobody can keep: an execution that a full disk kept
-    in the memory of a process that was then killed, and what was in an outbox folder when somebody removed it, or came
-    there in the second after. The latter must show in the books of its process, event by event, unless that process was
-    killed too.
+    in memory, if its process was killed then, or the broker lost the message; and what was in an outbox folder when
+    somebody removed it, or came there in the second after. The latter must show in the books of its process, event by
+    event, unless that process was killed too.
 duplicated
     An execution has two rows that stand for it, or two rows for one model.
 wrong
@@ -88,24 +88,28 @@ NOTHING = Sum()
 
 
 class Met(NamedTuple):
-    """The pids of processes that a fault met; and of those whose outbox was removed, with when in monotonic seconds."""
+    """The pids of processes that a fault met; of those whose outbox was removed, with when in monotonic seconds.
+
+    ``broker_loses``: whether the broker may have lost a message that it had confirmed.
+    """
 
     touched: Collection[int] = frozenset()
     removed: Mapping[int, float] = MappingProxyType({})
+    broker_loses: bool = False
 
 
 @dataclass
 class Verdict:
     """What was found; empty lists are what is hoped for.
 
-    ``removed`` counts, by process, what was in an outbox that was removed; ``silent`` are those of these processes that
-    were killed too, so that their books may not know of all of it.
+    ``removed`` counts, by process, what was in a removed outbox, ``unkept`` what was in memory on a full disk;
+    ``silent`` are those of these processes that were killed, so that their books may not know of all of it.
     """
 
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    unkept: int = 0
+    unkept: Counter[int] = field(default_factory=Counter)
     removed: Counter[int] = field(default_factory=Counter)
     silent: set[int] = field(default_factory=set)
     executions: int = 0
@@ -126,7 +130,7 @@ class Verdict:
                 lines.append(f"  {name}: and {len(found) - MOST_SHOWN} more")
         lines += [_line_of("spent by the tasks", self.spent), _line_of("in the database", self.written)]
         if self.unkept:
-            lines.append(f"in memory on a full disk when their process was killed: {self.unkept}")
+            lines.append(f"in memory on a full disk, and lost with process or message: {self.unkept.total()}")
         if self.removed:
             lines.append(f"in an outbox folder that was removed: {self.removed.total()}")
         lines.append(f"lost {len(self.lost)}, duplicated {len(self.duplicated)}, wrong {len(self.wrong)}")
@@ -160,11 +164,14 @@ def judge_effort(verdict: Verdict, executions: Mapping[str, Execution], sent: in
 
 
 def judge_books(verdict: Verdict, missing_by_pid: Mapping[int, int]) -> None:
-    """The books close; of a removed outbox they miss what it held, unless its process could not say so any more."""
-    for pid, missing in missing_by_pid.items():
-        removed = verdict.removed[pid]
-        if missing != removed and not (missing < removed and pid in verdict.silent):
-            verdict.wrong.append(f"the books of process {pid} miss {missing} events, and {removed} were removed")
+    """The books close; they miss what nobody can keep, unless its process could not say so any more."""
+    excused = verdict.removed + verdict.unkept
+    for pid in sorted(missing_by_pid.keys() | excused.keys()):
+        missing = missing_by_pid.get(pid, 0)
+        if missing != excused[pid] and not (0 <= missing < excused[pid] and pid in verdict.silent):
+            verdict.wrong.append(
+                f"the books of process {pid} miss {missing} events, and nobody could keep {excused[pid]}"
+            )
 
 
 def judge_rejected(verdict: Verdict, rejected: set[str], planted: set[str]) -> None:
@@ -175,14 +182,17 @@ def judge_rejected(verdict: Verdict, rejected: set[str], planted: set[str]) -> N
 
 def _judge_missing(verdict: Verdict, execution: Execution, met: Met) -> None:
     """An execution without a row."""
+    was_met = _was_met(execution, met)
     if execution.prepared_at <= met.removed.get(execution.pid, float("-inf")) + NOTICED_SECONDS:
         verdict.removed[execution.pid] += 1
-        if _was_met(execution, met):
-            verdict.silent.add(execution.pid)
-    elif execution.disk_is_full and _was_met(execution, met):
-        verdict.unkept += 1
+    elif execution.disk_is_full and (was_met or met.broker_loses):
+        verdict.unkept[execution.pid] += 1
+        verdict.silent.add(execution.pid)
     else:
         verdict.lost.append(f"{_name(execution)} has no row")
+        return
+    if was_met:
+        verdict.silent.add(execution.pid)
 
 
 def _judge_rows(verdict: Verdict, execution: Execution, rows: list[Row], met: Met) -> None:

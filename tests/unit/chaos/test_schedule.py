@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.kinds import FAULTS
-from chaos.schedule import DEFAULT_KINDS, NOT_BY_DEFAULT, SECONDS_OF_KIND, plan_faults, plan_tasks
+from chaos.schedule import SECONDS_OF_KIND, plan_faults, plan_tasks
 
 
 @given(seed=st.integers(), count=st.integers(0, 100))
@@ -24,8 +24,8 @@ def test_another_seed_makes_another_plan() -> None:
 
 @given(seed=st.integers())
 def test_every_kind_comes_before_any_comes_again(seed: int) -> None:
-    kinds = [step.kind for step in plan_faults(seed, 2 * len(DEFAULT_KINDS))]
-    assert set(Counter(kinds[: len(DEFAULT_KINDS)]).values()) == {1}
+    kinds = [step.kind for step in plan_faults(seed, 2 * len(SECONDS_OF_KIND))]
+    assert set(Counter(kinds[: len(SECONDS_OF_KIND)]).values()) == {1}
     assert set(Counter(kinds).values()) == {2}
 
 
@@ -38,7 +38,6 @@ def test_faults_are_in_order_and_last_as_long_as_their_kind(seed: int) -> None:
         assert least <= step.seconds <= most
 
 
-def test_every_kind_is_a_fault_and_those_that_lose_by_design_are_asked_for_by_name() -> None:
+def test_every_kind_is_a_fault_and_can_be_chosen() -> None:
     assert FAULTS.keys() == SECONDS_OF_KIND.keys()
-    assert not NOT_BY_DEFAULT & set(DEFAULT_KINDS)
     assert {step.kind for step in plan_faults(3, 5, ["broker_forgot"])} == {"broker_forgot"}
