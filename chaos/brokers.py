@@ -116,7 +116,14 @@ class RabbitMQ:
         """Start it and wait until it answers."""
         with (self._folder / "server.log").open("ab") as log:
             command = [RABBIT_FOLDER / "rabbitmq-server"]
-            self._process = subprocess.Popen(command, env=self._environ, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._folder,  # it leaves dumps where it runs
+                env=self._environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         wait_until(lambda: accepts(self._port), "RabbitMQ answering", seconds=RABBIT_SECONDS)
         self._control("await_startup")
 
