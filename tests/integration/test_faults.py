@@ -76,7 +76,6 @@ def test_a_broker_that_forgets(tmp_path: Path, own_valkey: EmbeddedValkey, datab
         own_valkey.stop()
         shutil.rmtree(tmp_path / "valkey")
         own_valkey.restart()
-        assert installation.length_of("aurea_metrics") == 0, "the broker has forgotten nothing"
         installation.writer()
         installation.wait_for_executions(100)
         worker.stop()
