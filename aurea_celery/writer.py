@@ -44,6 +44,8 @@ _stopping = mmap.mmap(-1, 1)
 class WriterTask(Task):  # type: ignore[type-arg]  # generic in its type hints, but before Celery 5.7 not when it runs
     """A task whose options are ours: the host's annotations and defaults are for its own tasks."""
 
+    Request = "aurea_celery.writer_worker:WriterRequest"  # by name: only a worker's main process needs it
+
     @classmethod
     def annotate(cls) -> None:
         """Called by Celery to apply the host's ``task_annotations``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from celery.worker.consumer import Consumer
+from celery.worker.request import Request
 
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.broker import WRITE_TASK, Broker, metrics_queue
@@ -27,6 +29,21 @@ logger = logging.getLogger("aurea_celery")
 
 PREFETCHED_MESSAGES = 4
 LONGEST_RESTORE_SECONDS = 10
+
+
+class WriterRequest(Request):
+    """A batch at work, whose message may be acknowledged after its connection was lost: it is then handed out again.
+
+    kombu's Redis transport wants to do that over a connection that it has forgotten, and Celery ends the worker for the
+    ``AttributeError`` it gets. No batch may do that, neither to our worker nor to the host's.
+    """
+
+    def __init__(self, message: Message, *args: Any, **kwargs: Any) -> None:
+        """Called by Celery for every message of the task."""
+        super().__init__(message, *args, **kwargs)
+        # Celery has bound the methods that call these; no other place is left.
+        message.ack = _if_connected(message.ack)  # type: ignore[method-assign]  # of this one message
+        message.reject = _if_connected(message.reject)  # type: ignore[method-assign]  # of this one message
 
 
 class MetricsConsumer(Consumer):
@@ -47,6 +64,14 @@ class MetricsConsumer(Consumer):
                 self._keep(message)
 
         return on_message
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Called by Celery to leave a broken connection, before it makes a new one."""
+        # Celery 5.7 closes the connection twice. The second time kombu's Redis transport wants to give back what is
+        # unacknowledged over a connection that it has forgotten, and the worker would end. The broker gives it back
+        # itself after the visibility timeout.
+        with contextlib.suppress(AttributeError):
+            super().on_connection_error_after_connected(exc)
 
     def _keep(self, message: Message) -> None:
         """Send a message on as the argument of our own task, then acknowledge it."""
@@ -126,6 +151,16 @@ def _warn_about_database(url: str) -> None:
     except DatabaseError as error:
         sentence = str(error).rstrip(".")
         print(f"aurea: {sentence}; the writer waits and tries again, nothing is lost", file=sys.stderr)
+
+
+def _if_connected(answer: Callable[..., None]) -> Callable[..., None]:
+    """An answer to the broker that is not given when its connection is gone."""
+
+    def answer_if_connected(*args: Any, **kwargs: Any) -> None:
+        with contextlib.suppress(AttributeError):
+            answer(*args, **kwargs)
+
+    return answer_if_connected
 
 
 def _is_batch(message: Message) -> bool:

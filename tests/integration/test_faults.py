@@ -116,6 +116,27 @@ def test_broker_goes_away_and_comes_back(tmp_path: Path, own_valkey: EmbeddedVal
         assert "internal fault" not in worker.log
 
 
+def test_a_broker_that_restarts_while_a_batch_is_written(
+    tmp_path: Path, own_valkey: EmbeddedValkey, database_url: str
+) -> None:
+    """Celery's worker ends itself there: kombu closes a channel with unacknowledged messages, or acknowledges late."""
+    with Installation(tmp_path, own_valkey.url, database_url) as installation:
+        writer = installation.writer()
+        for times in (1, 2, 3):
+            with connected(database_url) as connection:
+                connection.execute(sa.text("LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE"))
+                run_script(installation, 20)
+                wait_until(lambda: installation.length_of("aurea_metrics.unacked_index"), "a message at the writer")
+                own_valkey.stop()
+                own_valkey.restart()
+            installation.wait_for_executions(20 * times)
+
+        assert writer.status is None, writer.log
+        assert installation.written().executions == 60
+        assert audit(database_url).is_clean
+        wait_until(lambda: not installation.length_of("aurea_metrics.unacked_index"), "every message acknowledged")
+
+
 def test_database_goes_away_and_comes_back(
     tmp_path: Path, broker_url: str, system_postgres: InstalledPostgres, system_databases: Databases
 ) -> None:
