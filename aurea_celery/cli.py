@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 import click
 
 from aurea_celery._version import __version__
-from aurea_celery.errors import AureaError, ConfigurationError
+from aurea_celery.commands.base import Command, database_url
+from aurea_celery.commands.prices import prices, reprice
+from aurea_celery.errors import ConfigurationError
 from aurea_celery.settings import TRUE_WORDS
 
 if os.environ.get("AUREA_AUTOINSTALL", "").strip().lower() in TRUE_WORDS:
     from aurea_celery import autoinstall  # noqa: F401 - its import installs
-
-
-class _Command(click.Command):
-    """A command that says an error of ours in one sentence: status 2 for configuration, 1 for the rest."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except AureaError as error:
-            click.echo(f"aurea: {error}", err=True)
-            context.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
 @click.group()
@@ -41,39 +31,27 @@ def db() -> None:
     """The database's schema."""
 
 
-@db.command("upgrade", cls=_Command)
+@db.command("upgrade", cls=Command)
 @click.pass_context
 def db_upgrade(context: click.Context) -> None:
     """Create or upgrade the tables of DATABASE_URL; safe to repeat."""
     from aurea_celery.models import upgrade_database  # noqa: PLC0415 - heavy
 
-    upgrade_database(_database_url(context))
+    upgrade_database(database_url(context))
     click.echo("The schema is up to date.")
 
 
-@db.command("rebuild", cls=_Command)
+@db.command("rebuild", cls=Command)
 @click.pass_context
 def db_rebuild(context: click.Context) -> None:
     """Make every rollup anew from the rows, if reconcile found a wrong sum; writers wait meanwhile."""
     from aurea_celery.storage.audit import rebuild  # noqa: PLC0415 - heavy
 
-    rebuild(_database_url(context))
+    rebuild(database_url(context))
     click.echo("Every rollup is made anew from the rows.")
 
 
-def _database_url(context: click.Context) -> str:
-    """The database that the app's settings name, if there is an app, else ``DATABASE_URL``."""
-    from aurea_celery.settings import require_database_url  # noqa: PLC0415 - only commands need it
-
-    app = getattr(context.obj, "app", None)
-    if app is None:
-        return require_database_url()
-    from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
-
-    return settings_of(app).database_url or require_database_url()
-
-
-@aurea.command(cls=_Command)
+@aurea.command(cls=Command)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.  [default: PORT, or 4000]")
 def serve(host: str, port: int | None) -> None:
@@ -83,19 +61,19 @@ def serve(host: str, port: int | None) -> None:
     run(host=host, port=port)
 
 
-@aurea.command(cls=_Command)
+@aurea.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def reconcile(context: click.Context, as_json: bool) -> None:
     """Check that every event is accounted for; status 1 if one is lost or a sum is wrong."""
     from aurea_celery.storage.audit import audit  # noqa: PLC0415 - heavy
 
-    found = audit(_database_url(context))
+    found = audit(database_url(context))
     click.echo(found.as_json() if as_json else found.as_text())
     context.exit(0 if found.is_clean else 1)
 
 
-@aurea.command(cls=_Command)
+@aurea.command(cls=Command)
 @click.option("-c", "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Writing processes.")
 @click.option("-l", "--loglevel", default="INFO", show_default=True, help="Logging level.")
 @click.pass_context
@@ -107,6 +85,10 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
     from aurea_celery.writer_worker import run_worker  # noqa: PLC0415 - heavy
 
     context.exit(run_worker(app, concurrency=concurrency, loglevel=loglevel))
+
+
+aurea.add_command(prices)
+aurea.add_command(reprice)
 
 
 def main() -> None:

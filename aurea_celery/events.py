@@ -45,7 +45,8 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The tokens of one model call; names follow the OpenTelemetry GenAI conventions.
 
     ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other
-    counts are subsets of these two. ``total_tokens`` is set only when input and output are not known apart. ``None``
+    counts are subsets of these two; ``cache_write_1h_input_tokens``, which stay for an hour, are a subset of all cache
+    writes. ``total_tokens`` is set only when input and output are not known apart. ``None``
     means not known, which is not zero.
 
     Raises:
@@ -65,6 +66,7 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     reasoning_output_tokens: Count | None = None
     input_audio_tokens: Count | None = None
     output_audio_tokens: Count | None = None
+    cache_write_1h_input_tokens: Count | None = None
 
     def __post_init__(self) -> None:
         counts = msgspec.structs.astuple(self)
@@ -79,6 +81,8 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         cached = (self.cache_read_input_tokens or 0) + (self.cache_write_input_tokens or 0)
         if cached > (self.input_tokens or 0):
             raise UsageError("cache_read_input_tokens + cache_write_input_tokens must not exceed input_tokens")
+        if (self.cache_write_1h_input_tokens or 0) > (self.cache_write_input_tokens or 0):
+            raise UsageError("cache_write_1h_input_tokens must not exceed cache_write_input_tokens")
         if (self.input_audio_tokens or 0) > (self.input_tokens or 0):
             raise UsageError("input_audio_tokens must not exceed input_tokens")
         if (self.reasoning_output_tokens or 0) > (self.output_tokens or 0):
@@ -101,7 +105,7 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
         return self.total_tokens is None and (self.input_tokens is not None or self.output_tokens is not None)
 
 
-_NOTHING_FURTHER = (None,) * 6
+_NOTHING_FURTHER = (None,) * 7
 """What follows after ``input_tokens`` and ``output_tokens``, where only these are known."""
 
 

@@ -143,10 +143,10 @@ def _wait(seconds: float) -> None:
 
 @functools.cache
 def _writer_for(url: str) -> Writer:
-    from aurea_celery.pricing import price  # noqa: PLC0415 - heavy, and only for the process that writes
+    from aurea_celery.price_lists import pricing_of  # noqa: PLC0415 - heavy, and only for the process that writes
     from aurea_celery.storage.write import Writer  # noqa: PLC0415 - heavy, and only for the process that writes
 
-    return Writer(url, price)
+    return Writer(url, pricing_of)
 
 
 def _writer(settings: Settings) -> Writer:

@@ -17,7 +17,8 @@ from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.embedded import EmbeddedStack
 from aurea_celery.events import ModelCall, Source, TaskEvent, Usage, encode, encode_batch
 from aurea_celery.models import upgrade_database
-from aurea_celery.pricing import price
+from aurea_celery.price_lists import pricing_of
+from aurea_celery.pricing import PriceBook
 from aurea_celery.storage.database import create_engine
 from aurea_celery.storage.rows import COLUMNS, Row, rows_of
 from aurea_celery.storage.write import Writer
@@ -72,7 +73,7 @@ def make_batch(rng: random.Random, job: Job = few_jobs) -> str:
 def measure(database_url: str, rounds: int, job: Job) -> Pair:
     """Seconds per round of the writer and of COPY, taking turns."""
     rng = random.Random(1)
-    writer, engine = Writer(database_url, price), create_engine(database_url)
+    writer, engine = Writer(database_url, pricing_of), create_engine(database_url)
 
     def through_writer() -> float:
         batches = [make_batch(rng, job) for _ in range(BATCHES)]
@@ -80,7 +81,7 @@ def measure(database_url: str, rounds: int, job: Job) -> Pair:
 
     def raw_copy() -> float:
         events = [[make_event(rng, job) for _ in range(BATCH_EVENTS)] for _ in range(BATCHES)]
-        texts = [_csv([row for event in batch for row in rows_of(event, price)]) for batch in events]
+        texts = [_csv([row for event in batch for row in rows_of(event, PriceBook().cost)]) for batch in events]
         return _seconds(functools.partial(_copy_batch, engine), texts)
 
     try:

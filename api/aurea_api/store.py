@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from aurea_celery.clock import new_event_id
 from aurea_celery.events import Source, TaskEvent, clean_text
-from aurea_celery.pricing import price
+from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage.database import check_schema, create_engine, parse_url, translating
 from aurea_celery.storage.write import Writer
 
@@ -62,7 +62,7 @@ class _Process:
 
     def __init__(self, url: str) -> None:
         self.engine = create_engine(url)
-        self._writer = Writer(url, price)
+        self._writer = Writer(url, pricing_of)
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._lock = threading.Lock()
 

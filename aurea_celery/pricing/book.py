@@ -1,81 +1,129 @@
-"""The chain of price sources: the first that knows answers.
+"""The price book: the sources of prices in their order, the first of which answers.
 
-1. the event's own cost: the user's cost function, or the provider's own figure;
-2. the document's table of blended prices (:data:`DOCUMENT_USD_PER_1000`);
-3. nobody: the call is unpriced, which is not free.
+1. the call's own cost: the user's cost function, or the provider's own figure;
+2. the user's prices: dated, with aliases;
+3. the list prices of genai-prices at the time of the call, with its service tier;
+4. the document's table of blended prices;
+5. nobody: the call is unpriced, which is not free.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
+from typing import NamedTuple
 
 from aurea_celery.events import Cost, ModelCall
+from aurea_celery.pricing.catalogue import Catalogue
+from aurea_celery.pricing.document import document_price
+from aurea_celery.pricing.own import OwnPrice, OwnPrices, own_price
+from aurea_celery.pricing.price import Price, Unknown
 
-DOCUMENT_USD_PER_1000 = {
-    "gpt-4": Decimal("0.03"),
-    "gpt-4-turbo": Decimal("0.01"),
-    "gpt-3.5-turbo": Decimal("0.002"),
-    "claude-3-opus": Decimal("0.015"),
-    "claude-3-sonnet": Decimal("0.003"),
-    "claude-3-haiku": Decimal("0.00025"),
-    "llama-2-70b": Decimal("0.0007"),
-    "llama-2-13b": Decimal("0.0002"),
-}
-"""USD per 1,000 tokens, input and output alike: the product's published default prices."""
-
-DOCUMENT_VERSION = "document-1"
-RELEASE_DATE = re.compile(r"-(\d{4}|\d{8}|\d{4}-\d{2}-\d{2})$")
-"""As in ``gpt-4-0613``, ``claude-3-opus-20240229`` and ``gpt-4-turbo-2024-04-09``."""
+MOST_ALIASES = 8
 
 
-Source = Callable[[ModelCall, datetime], Cost | None]
+class Answer(NamedTuple):
+    """The price of a model, or why there is none."""
+
+    price: Price | None
+    problem: str | None = None
 
 
-def own_cost(call: ModelCall, _at: datetime) -> Cost | None:
-    """The cost that came with the event; a cost function that failed is not overruled by a price list."""
-    if call.cost_problem is not None:
-        return Cost("invalid", problem=call.cost_problem)
-    if call.cost_usd is not None:
-        return Cost("priced", call.cost_usd, "custom")
-    return None
+class PriceBook:
+    """What a model call costs. Not thread-safe: one per writer.
 
+    Args:
+        own: The user's prices.
+        catalogue: Another edition of the list prices than the installed package's.
 
-def no_usage(call: ModelCall, _at: datetime) -> Cost | None:
-    """A call of which no token count is known has no cost to compute."""
-    known = call.usage.total_tokens is not None or call.usage.split_is_known
-    return None if known else Cost("no_usage")
-
-
-def document_price(call: ModelCall, _at: datetime) -> Cost | None:
-    """The document's blended price, by the model's name; a provider's answer adds the date of its release."""
-    price_usd = _document_usd_per_1000(call.model or "")
-    if price_usd is None:
-        return None
-    return Cost("priced", call.usage.token_count * price_usd / 1000, "document", DOCUMENT_VERSION)
-
-
-@functools.lru_cache(maxsize=1024)
-def _document_usd_per_1000(model: str) -> Decimal | None:
-    return DOCUMENT_USD_PER_1000.get(RELEASE_DATE.sub("", model.lower()))
-
-
-SOURCES: tuple[Source, ...] = (own_cost, no_usage, document_price)
-
-
-def price(call: ModelCall, at: datetime) -> Cost:
-    """What a call made at ``at`` cost.
-
+    >>> from datetime import UTC
+    >>> from decimal import Decimal
     >>> from aurea_celery.events import Usage
+    >>> book = PriceBook()
     >>> call = ModelCall(usage=Usage(total_tokens=500), model="gpt-4")
-    >>> price(call, datetime(2026, 1, 1)).usd
-    Decimal('0.015')
+    >>> book.cost(call, datetime(2026, 1, 1, tzinfo=UTC)).usd == Decimal("0.015")
+    True
     """
-    for source in SOURCES:
-        cost = source(call, at)
-        if cost is not None:
-            return cost
-    return Cost("unpriced", problem="no price is known for this model")
+
+    def __init__(self, own: Iterable[OwnPrice] = (), catalogue: Catalogue | None = None) -> None:
+        self._own = OwnPrices(own)
+        self.catalogue = catalogue or Catalogue()
+        self.used: dict[str, Price] = {}
+        """The prices that costs were computed with, by their version."""
+
+    def cost(self, call: ModelCall, at: datetime) -> Cost:
+        """What a call made at ``at`` (with a time zone) cost, or why that is not known."""
+        if call.cost_problem is not None:  # a cost function that failed is not overruled by a price list
+            return Cost("invalid", problem=call.cost_problem)
+        if call.cost_usd is not None:
+            return Cost("priced", call.cost_usd, "custom")
+        if call.usage.total_tokens is None and not call.usage.split_is_known:
+            return Cost("no_usage")
+        return self._listed_cost(call, at)
+
+    def find(self, call: ModelCall, at: datetime) -> Answer:
+        """The price of a call, by the name that was asked for and the one that the provider answered with."""
+        problem = None
+        for source in (self._own_price, self._list_price, self._document_price):
+            found = source(call, at)
+            if isinstance(found, Unknown):
+                return Answer(None, problem or found.problem)
+            if found is None:
+                continue
+            if found.rates.cost(call.usage) is not None:
+                return Answer(found)
+            problem = "its price needs input and output tokens apart, and only the total is known"
+        return Answer(None, problem or "no price is known for this model")
+
+    def _listed_cost(self, call: ModelCall, at: datetime) -> Cost:
+        price, problem = self.find(call, at)
+        usd = None if price is None else price.rates.cost(call.usage)
+        if price is None or usd is None:
+            return Cost("unpriced", problem=problem)
+        if price.version not in self.used:
+            self.used[price.version] = price
+        if price.rates.is_free:
+            return Cost("free", source=price.source, version=price.version)
+        return Cost("priced", usd, price.source, price.version)
+
+    def _own_price(self, call: ModelCall, at: datetime) -> Price | Unknown | None:
+        for name in _names(call):
+            line = self._own.find(name, call.provider, at)
+            if line is not None:
+                return self._resolve(line, call, at)
+        return None
+
+    def _resolve(self, line: OwnPrice, call: ModelCall, at: datetime) -> Price | Unknown | None:
+        """The price of a line, or of the model that it says has the same."""
+        for _ in range(MOST_ALIASES):
+            if line.same_as is None:
+                return own_price(line)
+            further = self._own.find(line.same_as, call.provider, at)
+            if further is None or further is line:
+                return self._listed(line.same_as, call, at)
+            line = further
+        return Unknown("its own prices are aliases of each other in a circle")
+
+    def _listed(self, model: str, call: ModelCall, at: datetime) -> Price | Unknown | None:
+        """The list price of the model that an alias names, whoever sells the alias."""
+        for provider in (call.provider, None):
+            found = self.catalogue.price(model, provider, call.service_tier, at)
+            if found is not None:
+                return found
+        return document_price(model) or Unknown(f"it has the price of {model}, which no price is known for")
+
+    def _list_price(self, call: ModelCall, at: datetime) -> Price | Unknown | None:
+        # What the provider answered with says which release it was; releases of one model differ in price.
+        for name in reversed(_names(call)):
+            found = self.catalogue.price(name, call.provider, call.service_tier, at)
+            if found is not None:
+                return found
+        return None
+
+    def _document_price(self, call: ModelCall, _at: datetime) -> Price | Unknown | None:
+        return next((price for name in _names(call) if (price := document_price(name)) is not None), None)
+
+
+def _names(call: ModelCall) -> list[str]:
+    """What the model is called: as it was asked for, and as the provider answered."""
+    return [name for name in dict.fromkeys((call.model, call.response_model)) if name]

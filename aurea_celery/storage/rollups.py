@@ -23,6 +23,9 @@ BUCKET = (
     f" THEN greatest({SMALLEST_BUCKET}, ceil(ln(CAST(latency_ms AS float8)) / ln(CAST({BUCKET_BASE} AS float8))))"
     f" ELSE {SMALLEST_BUCKET} END"
 )
+WASTED = "status NOT IN ('success', 'ignored')"
+"""Executions that were paid for and came to nothing, or had to be done again."""
+
 MEASURES = {
     "executions": "sum(executions)",
     "calls": "sum(calls)",
@@ -32,6 +35,10 @@ MEASURES = {
     "unpriced_tokens": "sum(unpriced_tokens)",
     "latency_ms": "sum(latency_ms)",
     "cost_estimate": "sum(cost_estimate)",
+    "wasted_executions": f"coalesce(sum(executions) FILTER (WHERE {WASTED}), 0)",
+    "wasted_cost": f"coalesce(sum(cost_estimate) FILTER (WHERE {WASTED}), 0)",
+    "redelivered_executions": "coalesce(sum(executions) FILTER (WHERE redelivered), 0)",
+    "redelivered_cost": "coalesce(sum(cost_estimate) FILTER (WHERE redelivered), 0)",
     "first_at": "min(created_at)",
     "last_at": "max(created_at)",
 }
@@ -63,7 +70,7 @@ class Rollup(NamedTuple):
 
 
 ROLLUPS = (
-    Rollup("metrics_job", {name: name for name in ("job_id", "task_name", "model_used")}, MEASURES),
+    Rollup("metrics_job", {name: name for name in ("job_id", "task_name", "model_used", "status")}, MEASURES),
     Rollup("metrics_jobs", {"job_id": "job_id"}, MEASURES),
     Rollup(
         "metrics_15m",
@@ -81,7 +88,7 @@ ROLLUPS = (
 
 SOURCES = (
     "job_id, task_name, model_used, status, created_at, executions, calls, token_count, input_tokens, output_tokens,"
-    " unpriced_tokens, latency_ms, cost_estimate"
+    " unpriced_tokens, latency_ms, cost_estimate, redelivered"
 )
 """The columns of ``metrics`` that the rollups are made of."""
 

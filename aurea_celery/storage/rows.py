@@ -57,6 +57,9 @@ class Tokens(NamedTuple):
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
     reasoning_output_tokens: int | None = None
+    cache_write_1h_input_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
 
 
 class Money(NamedTuple):
@@ -82,6 +85,7 @@ class ModelPart(NamedTuple):
     response_model: str | None = None
     service_tier: str | None = None
     time_to_first_token_ms: Decimal | None = None
+    call_usages: str | None = None
 
 
 COLUMNS = (*ExecutionPart._fields, *ModelPart._fields, *Tokens._fields, *Money._fields)
@@ -99,7 +103,7 @@ def rows_of(event: TaskEvent, price: Price) -> list[Row]:
     rows: list[Row] = []
     for seq, (model, calls) in enumerate(by_model.items()):
         costs = [price(call, execution.created_at) for call in calls]
-        rows.append((*execution, *_model_part(seq, latency_ms, model, calls), *_tokens(calls), *_money(calls, costs)))
+        rows.append((*execution, *_model_part(seq, latency_ms, model, calls), *_tokens(calls), *money_of(calls, costs)))
     return rows or [(*execution, *ModelPart(0, 1, latency_ms, NO_MODEL, 0), *Tokens(0), *Money(0, ZERO, "no_usage"))]
 
 
@@ -140,7 +144,14 @@ def _model_part(seq: int, latency_ms: Decimal, model: str, calls: list[ModelCall
         first.response_model,
         first.service_tier,
         _maybe_ms(first.time_to_first_token_us),
+        _call_usages(calls) if len(calls) > 1 else None,
     )
+
+
+def _call_usages(calls: list[ModelCall]) -> str:
+    """What a price depends on, call by call: the price of a long call is not that of two short ones."""
+    none = dict.fromkeys(("model", "latency_us", "time_to_first_token_us"))
+    return msgspec.json.encode([msgspec.structs.replace(call, **none) for call in calls]).decode()
 
 
 def _tokens(calls: list[ModelCall]) -> Tokens:
@@ -160,10 +171,13 @@ def _tokens_of(usage: Usage) -> Tokens:
         usage.cache_read_input_tokens,
         usage.cache_write_input_tokens,
         usage.reasoning_output_tokens,
+        usage.cache_write_1h_input_tokens,
+        usage.input_audio_tokens,
+        usage.output_audio_tokens,
     )
 
 
-def _money(calls: list[ModelCall], costs: list[Cost]) -> Money:
+def money_of(calls: list[ModelCall], costs: list[Cost]) -> Money:
     """The sum of the costs that are known, and how many tokens have none."""
     leading = min(costs, key=_rank) if len(costs) > 1 else costs[0]
     usd, unpriced_tokens, problem = ZERO, 0, None

@@ -80,7 +80,11 @@ metrics = Table(
     Column("cost_status", Text, nullable=False),
     Column("cost_source", Text, comment="which price list, or custom"),
     Column("cost_problem", Text, comment="why there is no cost"),
-    Column("price_version", Text),
+    Column("price_version", Text, comment="the price in metrics_prices that made cost_estimate"),
+    Column("first_cost_estimate", Numeric, comment="before the first repricing; NULL: never repriced"),
+    Column("first_cost_source", Text),
+    Column("first_price_version", Text),
+    Column("repriced_at", DateTime(timezone=True)),
     Column("unpriced_tokens", BigInteger, nullable=False),
     Column("provider_name", Text),
     Column("response_model", Text),
@@ -90,6 +94,10 @@ metrics = Table(
     Column("cache_read_input_tokens", BigInteger),
     Column("cache_write_input_tokens", BigInteger),
     Column("reasoning_output_tokens", BigInteger),
+    Column("cache_write_1h_input_tokens", BigInteger, comment="of the cache writes, those for an hour"),
+    Column("input_audio_tokens", BigInteger),
+    Column("output_audio_tokens", BigInteger),
+    Column("call_usages", JSONB, comment="of a row of several calls what each used, to price them again"),
     Column("time_to_first_token_ms", Numeric),
     Column("error_type", Text, comment="the exception's class name, never its message"),
     Column("task_id", Text),
@@ -129,7 +137,10 @@ metrics = Table(
         "coalesce(input_tokens, 0) >= coalesce(cache_read_input_tokens, 0) + coalesce(cache_write_input_tokens, 0)"
         " AND coalesce(output_tokens, 0) >= coalesce(reasoning_output_tokens, 0)"
         " AND least(input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,"
-        " reasoning_output_tokens) >= 0",
+        " reasoning_output_tokens, cache_write_1h_input_tokens, input_audio_tokens, output_audio_tokens) >= 0"
+        " AND coalesce(cache_write_input_tokens, 0) >= coalesce(cache_write_1h_input_tokens, 0)"
+        " AND coalesce(input_tokens, 0) >= coalesce(input_audio_tokens, 0)"
+        " AND coalesce(output_tokens, 0) >= coalesce(output_audio_tokens, 0)",
         name="usage",
     ),
     Index("idx_metrics_job_id", "job_id", "created_at", "id"),
@@ -149,6 +160,10 @@ def _measures() -> list[Column[object]]:
         Column("unpriced_tokens", BigInteger, nullable=False),
         Column("latency_ms", Numeric, nullable=False),
         Column("cost_estimate", Numeric, nullable=False),
+        Column("wasted_executions", BigInteger, nullable=False, comment="that came to no success"),
+        Column("wasted_cost", Numeric, nullable=False, comment="of cost_estimate, what those cost"),
+        Column("redelivered_executions", BigInteger, nullable=False, comment="that the broker handed out again"),
+        Column("redelivered_cost", Numeric, nullable=False, comment="of cost_estimate, what those cost"),
         Column("first_at", DateTime(timezone=True), nullable=False),
         Column("last_at", DateTime(timezone=True), nullable=False),
     ]
@@ -160,9 +175,10 @@ metrics_job = Table(
     Column("job_id", Text, nullable=False),
     Column("task_name", Text, nullable=False),
     Column("model_used", Text, nullable=False),
+    Column("status", Text, nullable=False),
     *_measures(),
-    PrimaryKeyConstraint("job_id", "task_name", "model_used"),
-    comment="Sums per job, task and model",
+    PrimaryKeyConstraint("job_id", "task_name", "model_used", "status"),
+    comment="Sums per job, task, model and status",
 )
 
 metrics_jobs = Table(
@@ -231,23 +247,67 @@ metrics_sources = Table(
     comment="The books: captured = written + rejected + still on the way, per process of the host",
 )
 
+RATE_NAMES = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "input_audio",
+    "output_audio",
+    "total",
+)
+"""The rates that a user can set; each is a column of ``model_prices``, in USD per million tokens."""
+
+
+def rate_column(name: str) -> str:
+    """The column of a rate."""
+    return f"{name}_usd_per_million"
+
+
+_RATES = ", ".join(map(rate_column, RATE_NAMES))
+
 model_prices = Table(
     "model_prices",
     metadata,
-    Column("model", Text, nullable=False),
+    Column("model", Text, nullable=False, comment="as it is asked for, or as the provider answers"),
+    Column("provider", Text, nullable=False, server_default=text("''"), comment="'' is any"),
     Column("effective_from", DateTime(timezone=True), nullable=False),
-    Column("input_usd_per_million", Numeric),
-    Column("output_usd_per_million", Numeric),
-    Column("cache_read_usd_per_million", Numeric),
-    Column("cache_write_usd_per_million", Numeric),
-    Column("total_usd_per_million", Numeric, comment="for usage of which only the total is known"),
+    Column(
+        "is_pattern", Boolean, nullable=False, server_default=text("false"), comment="* in model stands for anything"
+    ),
+    Column("same_as", Text, comment="the model whose price this one has; then there are no rates"),
+    *(Column(rate_column(name), Numeric) for name in RATE_NAMES),
     Column("note", Text),
-    PrimaryKeyConstraint("model", "effective_from"),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+    PrimaryKeyConstraint("model", "provider", "effective_from"),
     _name("model"),
     CheckConstraint(
-        "least(input_usd_per_million, output_usd_per_million, cache_read_usd_per_million,"
-        " cache_write_usd_per_million, total_usd_per_million) >= 0",
-        name="prices",
+        f"least({_RATES}) >= 0 AND greatest({_RATES}) < 'Infinity'",
+        name="rates",
+    ),
+    CheckConstraint(
+        f"(same_as IS NULL) = (num_nonnulls({_RATES}) > 0)",
+        name="says_one_thing",
     ),
     comment="The user's own and overriding prices, by date",
+)
+
+metrics_prices = Table(
+    "metrics_prices",
+    metadata,
+    Column("price_version", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("unit_prices", JSONB, nullable=False, comment="USD per million tokens, by kind: costs can be made anew"),
+    Column("first_used_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+    comment="Every price that a cost in metrics was computed with",
+)
+
+price_books = Table(
+    "price_books",
+    metadata,
+    Column("edition", Text, primary_key=True),
+    Column("fetched_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+    Column("data", Text, nullable=False, comment="genai-prices' list of providers, as it was fetched"),
+    comment="Editions of the list prices that are newer than the installed package",
 )

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
-from aurea_celery.storage import incoming, partitions
+from aurea_celery.storage import incoming, partitions, prices
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
 from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
@@ -45,6 +45,8 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
 )
 
 
+MakePricing = Callable[[prices.Lists], prices.Pricing]
+
 InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
 """Inserts what is incoming; the keys of the events that were there already."""
 
@@ -69,15 +71,19 @@ class Writer:
 
     Args:
         url: The database.
-        price: What a model call costs; :func:`aurea_celery.pricing.price` is the real one.
+        make_pricing: Makes what prices calls of what the tables of prices say; called again when they have changed.
+            :func:`aurea_celery.price_lists.pricing_of` is the real one.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
     """
 
-    def __init__(self, url: str, price: Price) -> None:
+    def __init__(self, url: str, make_pricing: MakePricing) -> None:
         self._url = url
-        self._price = price
+        self._make_pricing = make_pricing
+        self._lists = prices.PriceLists()
+        self._pricing: prices.Pricing | None = None
+        self._kept_prices: set[str] = set()
         self._engine = create_engine(url)
         self._checked_at_us = 0
 
@@ -141,11 +147,21 @@ class Writer:
             for way in WAYS:
                 try:
                     with self._engine.begin() as connection:
-                        way(connection, delivered, self._price)
+                        pricing = self._current_pricing(connection)
+                        way(connection, delivered, pricing.cost)
+                        used = {name: one for name, one in pricing.used.items() if name not in self._kept_prices}
+                        prices.keep_used(connection, used)
+                    self._kept_prices |= used.keys()
                     break
                 except DBAPIError as error:
                     if way is WAYS[-1] or not is_data_error(error):
                         raise
+
+    def _current_pricing(self, connection: sa.Connection) -> prices.Pricing:
+        changed = self._lists.changed(connection)
+        if changed is not None or self._pricing is None:
+            self._pricing = self._make_pricing(changed or prices.read_lists(connection))
+        return self._pricing
 
     def _prepare(self) -> None:
         """Check the schema, and make partitions ahead, once an hour."""

@@ -27,8 +27,9 @@ def read_message(raw: Any) -> Usage | None:
     read, thinking = count(raw, "cache_read_input_tokens"), count(get(raw, "output_tokens_details"), "thinking_tokens")
     by_age = get(raw, "cache_creation")
     written = count(raw, "cache_creation_input_tokens")
+    written_1h = count(by_age, "ephemeral_1h_input_tokens")
     if written is None:
-        written = added(count(by_age, "ephemeral_5m_input_tokens"), count(by_age, "ephemeral_1h_input_tokens"))
+        written = added(count(by_age, "ephemeral_5m_input_tokens"), written_1h)
     if read is None and written is None and thinking is None:
         return None
     return Usage(
@@ -37,6 +38,7 @@ def read_message(raw: Any) -> Usage | None:
         cache_read_input_tokens=read,
         cache_write_input_tokens=written,
         reasoning_output_tokens=thinking,
+        cache_write_1h_input_tokens=min(written_1h, written) if written and written_1h else None,
     )
 
 

@@ -20,6 +20,7 @@ def read_usage_metadata(raw: Any) -> Usage | None:
     """
     of_input, of_output = get(raw, "input_token_details"), get(raw, "output_token_details")
     read, written = _tiered(of_input, "cache_read"), _written(of_input)
+    written_1h = count(of_input, "ephemeral_1h_input_tokens")
     reasoning = _tiered(of_output, "reasoning")
     heard, spoken = count(of_input, "audio"), count(of_output, "audio")
     if all(one is None for one in (read, written, reasoning, heard, spoken)):
@@ -32,6 +33,7 @@ def read_usage_metadata(raw: Any) -> Usage | None:
         reasoning_output_tokens=reasoning,
         input_audio_tokens=heard,
         output_audio_tokens=spoken,
+        cache_write_1h_input_tokens=min(written_1h, written) if written and written_1h else None,
     )
 
 

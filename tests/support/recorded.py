@@ -8,7 +8,7 @@ import msgspec
 
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.events import ModelCall, Source, TaskEvent, Usage
-from aurea_celery.pricing import price
+from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage.write import Writer
 
 HOST = "test"
@@ -54,6 +54,6 @@ def source(captured: int, **dropped: int) -> Source:
 
 def write(url: str, *events: TaskEvent, sender: Source | None = None) -> None:
     """Write events as the writer does."""
-    writer = Writer(url, price)
+    writer = Writer(url, pricing_of)
     writer.write_events(sender or source(len(events)), list(events))
     writer.close()

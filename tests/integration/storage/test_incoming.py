@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aurea_celery.clock import from_us
 from aurea_celery.events import TaskEvent, encode, encode_batch
-from aurea_celery.pricing import price
+from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage.bulk import PIECE_ROWS, copy, copy_lines
 from aurea_celery.storage.queries import rollup_differences
 from aurea_celery.storage.write import Writer
@@ -88,7 +88,7 @@ def message(*sent: TaskEvent) -> str:
 
 @pytest.fixture
 def writer(database_url: str) -> Iterator[Writer]:
-    opened = Writer(database_url, price)
+    opened = Writer(database_url, pricing_of)
     yield opened
     opened.close()
 

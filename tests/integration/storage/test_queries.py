@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from aurea_celery.clock import from_us, new_event_id
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.events import encode_batch
-from aurea_celery.pricing import price
+from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage import queries, rollups
 from aurea_celery.storage.rollups import ROLLUPS
 from aurea_celery.storage.write import Writer
@@ -260,7 +260,7 @@ def test_books_sum_over_processes_and_balance(connection: sa.Connection, databas
 
 
 def test_a_rejected_event_is_not_pending(connection: sa.Connection, database_url: str) -> None:
-    writer = Writer(database_url, price)
+    writer = Writer(database_url, pricing_of)
     writer.write(encode_batch([(source(captured=2), [b'{"event_id": "wrong"}'])]).decode())
     writer.close()
 

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurea_celery.events import Cost, ModelCall, Source, TaskEvent, Usage, encode, encode_batch
-from aurea_celery.pricing import price
+from aurea_celery.price_lists import pricing_of
+from aurea_celery.pricing import PriceBook
 from aurea_celery.storage import queries, rollups
 from aurea_celery.storage.write import Writer
 from tests.support.databases import Databases, connected
@@ -29,6 +30,7 @@ MEASURES = (
 RAW_MEASURES = MEASURES.replace("sum(input_tokens)", "sum(coalesce(input_tokens, 0))").replace(
     "sum(output_tokens)", "sum(coalesce(output_tokens, 0))"
 )
+BOOK = PriceBook()
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 slowly = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -41,7 +43,7 @@ def message(source: Source, sent: list[TaskEvent]) -> str:
 
 @contextlib.contextmanager
 def writing(url: str) -> Iterator[Writer]:
-    writer = Writer(url, price)
+    writer = Writer(url, pricing_of)
     try:
         yield writer
     finally:
@@ -90,7 +92,7 @@ def test_any_order_and_any_redelivery_write_the_same(
         check_rollups(url)
         tokens = sum(call.usage.token_count for event in sent for call in event.calls)
         assert query(url, "SELECT coalesce(sum(token_count), 0) FROM metrics") == [(tokens,)]
-        cost = sum((price(call, NOW).usd for event in sent for call in event.calls), Decimal(0))
+        cost = sum((BOOK.cost(call, NOW).usd for event in sent for call in event.calls), Decimal(0))
         assert query(url, "SELECT coalesce(sum(cost_estimate), 0) FROM metrics") == [(cost,)]
         books = query(url, "SELECT captured, written, rejected, written + rejected + duplicates FROM metrics_sources")
         handled = sum(len(sent[:split]) if one is parts[0] else len(sent[split:]) for one in order)
@@ -136,7 +138,7 @@ def test_every_release_of_postgres_takes_the_same(each_database_url: str) -> Non
         " FROM metrics WHERE created_at > '2000-01-01' ORDER BY model_used, seq",
     )
     assert rows == [
-        ("gpt-4", 0, 1, 2, 1_501, Decimal("0.045000001"), "priced", 0),
+        ("gpt-4", 0, 1, 2, 1_501, Decimal("0.060000001"), "priced", 0),
         ("nobody-knows", 1, 0, 1, 10, Decimal(0), "unpriced", 10),
         ("none", 0, 1, 0, 0, Decimal(0), "no_usage", 0),
     ]
@@ -173,10 +175,11 @@ def test_a_batch_whose_books_cannot_be_kept_is_kept_aside(database_url: str) -> 
 
 
 def test_a_fault_of_the_price_list_costs_no_event(database_url: str) -> None:
-    def broken(_call: ModelCall, _at: datetime) -> Cost:
-        raise ZeroDivisionError
+    class Broken(PriceBook):
+        def cost(self, call: ModelCall, at: datetime) -> Cost:
+            raise ZeroDivisionError
 
-    writer = Writer(database_url, broken)
+    writer = Writer(database_url, lambda _: Broken())
     call = ModelCall(usage=Usage(total_tokens=1), model="gpt-4")
     batch = message(make_source(), [make_event(calls=(call,))])
     writer.write(batch)
@@ -256,7 +259,7 @@ def test_two_runs_under_one_id_are_two_executions(database_url: str) -> None:
     died = make_event(status="lost", error_type="WorkerLostError")
     succeeded = msgspec.structs.replace(died, status="success", error_type=None, ended_at_us=died.ended_at_us + 1)
     first, second = make_source(captured=1), make_source(captured=1)
-    writer = Writer(database_url, price)
+    writer = Writer(database_url, pricing_of)
     for _ in range(2):
         batch = encode_batch([(first, [encode(died)]), (second, [encode(succeeded)])]).decode()
         writer.write(batch)

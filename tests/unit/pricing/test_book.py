@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 
 from aurea_celery.events import ModelCall, Usage
-from aurea_celery.pricing import price
+from aurea_celery.pricing import PriceBook
 from tests.support.events import calls
 
+BOOK = PriceBook()
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 # The published table, USD per 1,000 tokens.
@@ -29,45 +30,45 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("model", PUBLISHED)
 def test_the_published_prices(model: str) -> None:
-    cost = price(ModelCall(usage=Usage(total_tokens=1_000), model=model), NOW)
+    cost = BOOK.cost(ModelCall(usage=Usage(total_tokens=1_000), model=model), NOW)
 
     assert (cost.status, cost.usd, cost.source) == ("priced", Decimal(PUBLISHED[model]), "document")
 
 
 @pytest.mark.parametrize("model", ["gpt-4-0613", "GPT-4", "gpt-4-turbo-2024-04-09", "claude-3-opus-20240229"])
 def test_a_release_date_in_the_name_is_no_other_price(model: str) -> None:
-    assert price(ModelCall(usage=Usage(total_tokens=1), model=model), NOW).status == "priced"
+    assert BOOK.cost(ModelCall(usage=Usage(total_tokens=1), model=model), NOW).status == "priced"
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4-32k", "gpt-4-06", "gpt-4-061"])
 def test_another_model_is_not_taken_for_a_known_one(model: str) -> None:
-    assert price(ModelCall(usage=Usage(total_tokens=1), model=model), NOW).status == "unpriced"
+    assert BOOK.cost(ModelCall(usage=Usage(total_tokens=1), model=model), NOW).status == "unpriced"
 
 
 def test_an_own_cost_wins_and_may_be_zero() -> None:
-    cost = price(ModelCall(usage=Usage(total_tokens=1_000), model="gpt-4", cost_usd=Decimal(0)), NOW)
+    cost = BOOK.cost(ModelCall(usage=Usage(total_tokens=1_000), model="gpt-4", cost_usd=Decimal(0)), NOW)
 
     assert (cost.status, cost.usd, cost.source) == ("priced", Decimal(0), "custom")
 
 
 def test_a_cost_function_that_failed_is_not_overruled() -> None:
-    cost = price(ModelCall(usage=Usage(total_tokens=1_000), model="gpt-4", cost_problem="it failed"), NOW)
+    cost = BOOK.cost(ModelCall(usage=Usage(total_tokens=1_000), model="gpt-4", cost_problem="it failed"), NOW)
 
     assert (cost.status, cost.usd, cost.problem) == ("invalid", Decimal(0), "it failed")
 
 
 def test_a_model_nobody_knows_is_not_free() -> None:
-    assert price(ModelCall(usage=Usage(total_tokens=1_000), model="nobody-knows"), NOW).status == "unpriced"
-    assert price(ModelCall(usage=Usage(total_tokens=1_000)), NOW).status == "unpriced"
+    assert BOOK.cost(ModelCall(usage=Usage(total_tokens=1_000), model="nobody-knows"), NOW).status == "unpriced"
+    assert BOOK.cost(ModelCall(usage=Usage(total_tokens=1_000)), NOW).status == "unpriced"
 
 
 def test_without_usage_there_is_nothing_to_price() -> None:
-    assert price(ModelCall(usage=Usage(), model="gpt-4"), NOW).status == "no_usage"
+    assert BOOK.cost(ModelCall(usage=Usage(), model="gpt-4"), NOW).status == "no_usage"
 
 
 @given(calls)
 def test_every_call_has_a_cost_or_a_reason(call: ModelCall) -> None:
-    cost = price(call, NOW)
+    cost = BOOK.cost(call, NOW)
 
     assert cost.usd.is_finite()
     assert cost.usd >= 0

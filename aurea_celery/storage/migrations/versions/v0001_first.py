@@ -27,6 +27,10 @@ CREATE TABLE metrics (
     cost_source TEXT,
     cost_problem TEXT,
     price_version TEXT,
+    first_cost_estimate NUMERIC,
+    first_cost_source TEXT,
+    first_price_version TEXT,
+    repriced_at TIMESTAMP WITH TIME ZONE,
     unpriced_tokens BIGINT NOT NULL,
     provider_name TEXT,
     response_model TEXT,
@@ -36,6 +40,10 @@ CREATE TABLE metrics (
     cache_read_input_tokens BIGINT,
     cache_write_input_tokens BIGINT,
     reasoning_output_tokens BIGINT,
+    cache_write_1h_input_tokens BIGINT,
+    input_audio_tokens BIGINT,
+    output_audio_tokens BIGINT,
+    call_usages JSONB,
     time_to_first_token_ms NUMERIC,
     error_type TEXT,
     task_id TEXT,
@@ -62,7 +70,7 @@ CREATE TABLE metrics (
     CONSTRAINT metrics_tokens_check CHECK (token_count >= 0 AND unpriced_tokens BETWEEN 0 AND token_count),
     CONSTRAINT metrics_latency_check CHECK (latency_ms >= 0 AND latency_ms < 'Infinity'),
     CONSTRAINT metrics_cost_check CHECK (cost_estimate >= 0 AND cost_estimate < 'Infinity' AND (cost_status = 'priced' OR cost_estimate = 0)),
-    CONSTRAINT metrics_usage_check CHECK (coalesce(input_tokens, 0) >= coalesce(cache_read_input_tokens, 0) + coalesce(cache_write_input_tokens, 0) AND coalesce(output_tokens, 0) >= coalesce(reasoning_output_tokens, 0) AND least(input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens) >= 0)
+    CONSTRAINT metrics_usage_check CHECK (coalesce(input_tokens, 0) >= coalesce(cache_read_input_tokens, 0) + coalesce(cache_write_input_tokens, 0) AND coalesce(output_tokens, 0) >= coalesce(reasoning_output_tokens, 0) AND least(input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens, cache_write_1h_input_tokens, input_audio_tokens, output_audio_tokens) >= 0 AND coalesce(cache_write_input_tokens, 0) >= coalesce(cache_write_1h_input_tokens, 0) AND coalesce(input_tokens, 0) >= coalesce(input_audio_tokens, 0) AND coalesce(output_tokens, 0) >= coalesce(output_audio_tokens, 0))
 )
  PARTITION BY RANGE (created_at);
 
@@ -90,13 +98,21 @@ COMMENT ON COLUMN metrics.cost_source IS 'which price list, or custom';
 
 COMMENT ON COLUMN metrics.cost_problem IS 'why there is no cost';
 
+COMMENT ON COLUMN metrics.price_version IS 'the price in metrics_prices that made cost_estimate';
+
+COMMENT ON COLUMN metrics.first_cost_estimate IS 'before the first repricing; NULL: never repriced';
+
+COMMENT ON COLUMN metrics.cache_write_1h_input_tokens IS 'of the cache writes, those for an hour';
+
+COMMENT ON COLUMN metrics.call_usages IS 'of a row of several calls what each used, to price them again';
+
 COMMENT ON COLUMN metrics.error_type IS 'the exception''s class name, never its message';
 
 COMMENT ON COLUMN metrics.parent_event_id IS 'the monitored call or task this one ran inside';
 
-COMMENT ON COLUMN metrics.clock_skewed IS 'a wait was below 0, because two clocks disagree, and is 0 here';
-
 COMMENT ON COLUMN metrics.attempt IS '0 is the first try';
+
+COMMENT ON COLUMN metrics.clock_skewed IS 'a wait was below 0, because two clocks disagree, and is 0 here';
 
 CREATE TABLE metrics_15m (
     quarter_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -111,6 +127,10 @@ CREATE TABLE metrics_15m (
     unpriced_tokens BIGINT NOT NULL,
     latency_ms NUMERIC NOT NULL,
     cost_estimate NUMERIC NOT NULL,
+    wasted_executions BIGINT NOT NULL,
+    wasted_cost NUMERIC NOT NULL,
+    redelivered_executions BIGINT NOT NULL,
+    redelivered_cost NUMERIC NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT metrics_15m_pkey PRIMARY KEY (quarter_at, task_name, model_used, status)
@@ -120,10 +140,19 @@ COMMENT ON TABLE metrics_15m IS 'Sums per quarter of an hour: right in every tim
 
 COMMENT ON COLUMN metrics_15m.quarter_at IS 'start of the quarter of an hour, UTC';
 
+COMMENT ON COLUMN metrics_15m.wasted_executions IS 'that came to no success';
+
+COMMENT ON COLUMN metrics_15m.wasted_cost IS 'of cost_estimate, what those cost';
+
+COMMENT ON COLUMN metrics_15m.redelivered_executions IS 'that the broker handed out again';
+
+COMMENT ON COLUMN metrics_15m.redelivered_cost IS 'of cost_estimate, what those cost';
+
 CREATE TABLE metrics_job (
     job_id TEXT NOT NULL,
     task_name TEXT NOT NULL,
     model_used TEXT NOT NULL,
+    status TEXT NOT NULL,
     executions BIGINT NOT NULL,
     calls BIGINT NOT NULL,
     token_count BIGINT NOT NULL,
@@ -132,12 +161,24 @@ CREATE TABLE metrics_job (
     unpriced_tokens BIGINT NOT NULL,
     latency_ms NUMERIC NOT NULL,
     cost_estimate NUMERIC NOT NULL,
+    wasted_executions BIGINT NOT NULL,
+    wasted_cost NUMERIC NOT NULL,
+    redelivered_executions BIGINT NOT NULL,
+    redelivered_cost NUMERIC NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT metrics_job_pkey PRIMARY KEY (job_id, task_name, model_used)
+    CONSTRAINT metrics_job_pkey PRIMARY KEY (job_id, task_name, model_used, status)
 );
 
-COMMENT ON TABLE metrics_job IS 'Sums per job, task and model';
+COMMENT ON TABLE metrics_job IS 'Sums per job, task, model and status';
+
+COMMENT ON COLUMN metrics_job.wasted_executions IS 'that came to no success';
+
+COMMENT ON COLUMN metrics_job.wasted_cost IS 'of cost_estimate, what those cost';
+
+COMMENT ON COLUMN metrics_job.redelivered_executions IS 'that the broker handed out again';
+
+COMMENT ON COLUMN metrics_job.redelivered_cost IS 'of cost_estimate, what those cost';
 
 CREATE TABLE metrics_jobs (
     job_id TEXT NOT NULL,
@@ -149,6 +190,10 @@ CREATE TABLE metrics_jobs (
     unpriced_tokens BIGINT NOT NULL,
     latency_ms NUMERIC NOT NULL,
     cost_estimate NUMERIC NOT NULL,
+    wasted_executions BIGINT NOT NULL,
+    wasted_cost NUMERIC NOT NULL,
+    redelivered_executions BIGINT NOT NULL,
+    redelivered_cost NUMERIC NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT metrics_jobs_pkey PRIMARY KEY (job_id)
@@ -157,6 +202,14 @@ CREATE TABLE metrics_jobs (
 CREATE INDEX metrics_jobs_last_at_idx ON metrics_jobs (last_at, job_id);
 
 COMMENT ON TABLE metrics_jobs IS 'Sums per job, for listing jobs';
+
+COMMENT ON COLUMN metrics_jobs.wasted_executions IS 'that came to no success';
+
+COMMENT ON COLUMN metrics_jobs.wasted_cost IS 'of cost_estimate, what those cost';
+
+COMMENT ON COLUMN metrics_jobs.redelivered_executions IS 'that the broker handed out again';
+
+COMMENT ON COLUMN metrics_jobs.redelivered_cost IS 'of cost_estimate, what those cost';
 
 CREATE TABLE metrics_latency_15m (
     quarter_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -169,6 +222,18 @@ CREATE TABLE metrics_latency_15m (
 COMMENT ON TABLE metrics_latency_15m IS 'A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent';
 
 COMMENT ON COLUMN metrics_latency_15m.bucket IS 'latency_ms in (1.1^(bucket-1), 1.1^bucket]';
+
+CREATE TABLE metrics_prices (
+    price_version TEXT NOT NULL,
+    source TEXT NOT NULL,
+    unit_prices JSONB NOT NULL,
+    first_used_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT metrics_prices_pkey PRIMARY KEY (price_version)
+);
+
+COMMENT ON TABLE metrics_prices IS 'Every price that a cost in metrics was computed with';
+
+COMMENT ON COLUMN metrics_prices.unit_prices IS 'USD per million tokens, by kind: costs can be made anew';
 
 CREATE TABLE metrics_rejected (
     id BIGSERIAL NOT NULL,
@@ -221,26 +286,51 @@ COMMENT ON COLUMN metrics_sources.sampled_out IS 'executions left out by chance'
 
 CREATE TABLE model_prices (
     model TEXT NOT NULL,
+    provider TEXT DEFAULT '' NOT NULL,
     effective_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    is_pattern BOOLEAN DEFAULT false NOT NULL,
+    same_as TEXT,
     input_usd_per_million NUMERIC,
     output_usd_per_million NUMERIC,
     cache_read_usd_per_million NUMERIC,
     cache_write_usd_per_million NUMERIC,
+    cache_write_1h_usd_per_million NUMERIC,
+    input_audio_usd_per_million NUMERIC,
+    output_audio_usd_per_million NUMERIC,
     total_usd_per_million NUMERIC,
     note TEXT,
-    CONSTRAINT model_prices_pkey PRIMARY KEY (model, effective_from),
+    changed_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT model_prices_pkey PRIMARY KEY (model, provider, effective_from),
     CONSTRAINT model_prices_model_check CHECK (char_length(model) BETWEEN 1 AND 255),
-    CONSTRAINT model_prices_prices_check CHECK (least(input_usd_per_million, output_usd_per_million, cache_read_usd_per_million, cache_write_usd_per_million, total_usd_per_million) >= 0)
+    CONSTRAINT model_prices_rates_check CHECK (least(input_usd_per_million, output_usd_per_million, cache_read_usd_per_million, cache_write_usd_per_million, cache_write_1h_usd_per_million, input_audio_usd_per_million, output_audio_usd_per_million, total_usd_per_million) >= 0 AND greatest(input_usd_per_million, output_usd_per_million, cache_read_usd_per_million, cache_write_usd_per_million, cache_write_1h_usd_per_million, input_audio_usd_per_million, output_audio_usd_per_million, total_usd_per_million) < 'Infinity'),
+    CONSTRAINT model_prices_says_one_thing_check CHECK ((same_as IS NULL) = (num_nonnulls(input_usd_per_million, output_usd_per_million, cache_read_usd_per_million, cache_write_usd_per_million, cache_write_1h_usd_per_million, input_audio_usd_per_million, output_audio_usd_per_million, total_usd_per_million) > 0))
 );
 
 COMMENT ON TABLE model_prices IS 'The user''s own and overriding prices, by date';
 
-COMMENT ON COLUMN model_prices.total_usd_per_million IS 'for usage of which only the total is known';
+COMMENT ON COLUMN model_prices.model IS 'as it is asked for, or as the provider answers';
+
+COMMENT ON COLUMN model_prices.provider IS ''''' is any';
+
+COMMENT ON COLUMN model_prices.is_pattern IS '* in model stands for anything';
+
+COMMENT ON COLUMN model_prices.same_as IS 'the model whose price this one has; then there are no rates';
+
+CREATE TABLE price_books (
+    edition TEXT NOT NULL,
+    fetched_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    data TEXT NOT NULL,
+    CONSTRAINT price_books_pkey PRIMARY KEY (edition)
+);
+
+COMMENT ON TABLE price_books IS 'Editions of the list prices that are newer than the installed package';
+
+COMMENT ON COLUMN price_books.data IS 'genai-prices'' list of providers, as it was fetched';
 
 CREATE TABLE metrics_default PARTITION OF metrics DEFAULT;
 """
 
-TABLES = "model_prices, metrics_sources, metrics_rejected, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
+TABLES = "price_books, model_prices, metrics_prices, metrics_sources, metrics_rejected, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
 
 
 def upgrade() -> None:

@@ -1,0 +1,89 @@
+"""What every command has in common."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aurea_celery.errors import AureaError, ConfigurationError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+
+class Command(click.Command):
+    """A command that says an error of ours in one sentence: status 2 for configuration, 1 for the rest."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Called by click."""
+        try:
+            return super().invoke(context)
+        except AureaError as error:
+            click.echo(f"aurea: {error}", err=True)
+            context.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+def database_url(context: click.Context) -> str:
+    """The database that the app's settings name, if there is an app, else ``DATABASE_URL``.
+
+    Raises:
+        ConfigurationError: If nobody names one.
+    """
+    from aurea_celery.settings import require_database_url  # noqa: PLC0415 - only commands need it
+
+    app = getattr(context.obj, "app", None)
+    if app is None:
+        return require_database_url()
+    from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
+
+    return settings_of(app).database_url or require_database_url()
+
+
+@contextlib.contextmanager
+def connected(context: click.Context) -> Iterator[sa.Connection]:
+    """A transaction on a checked schema."""
+    from aurea_celery.storage.database import check_schema, create_engine, translating  # noqa: PLC0415 - heavy
+
+    url = database_url(context)
+    engine = create_engine(url)
+    try:
+        with translating(url), engine.begin() as connection:
+            check_schema(connection)
+            yield connection
+    finally:
+        engine.dispose()
+
+
+class Dollars(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.2 and later only
+    """A number of USD, exactly as it is written."""
+
+    name = "USD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """Called by click."""
+        try:
+            usd = Decimal(value)
+        except InvalidOperation:
+            usd = Decimal(-1)
+        if not (usd.is_finite() and usd >= 0):
+            self.fail(f"{value!r} is not a number >= 0", param, ctx)
+        return usd
+
+
+class Time(click.ParamType):  # type: ignore[type-arg]  # the same
+    """A day or a time in ISO 8601; without a zone it is UTC."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Called by click."""
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a day (2026-11-24) nor a time (2026-11-24T09:00:00Z)", param, ctx)
+        return at if at.tzinfo else at.replace(tzinfo=UTC)

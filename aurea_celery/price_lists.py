@@ -1,0 +1,65 @@
+"""The price book over the tables of prices: what pricing knows, from what storage holds."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2  # genai-prices brings it
+from genai_prices import UpdatePrices
+
+from aurea_celery.errors import AureaError
+from aurea_celery.pricing import PriceBook
+from aurea_celery.pricing.catalogue import Catalogue, catalogue_of
+from aurea_celery.pricing.own import OwnPrice
+from aurea_celery.pricing.rates import Rates
+from aurea_celery.storage.prices import Edition, Lists
+from aurea_celery.storage.schema import RATE_NAMES, rate_column
+
+
+def pricing_of(lists: Lists) -> PriceBook:
+    """The price book that the tables make, with the installed list prices unless newer ones were fetched.
+
+    >>> pricing_of(Lists([], None)).catalogue.edition.split()[0]
+    'genai-prices'
+    """
+    return PriceBook([own_price_of(row) for row in lists.own], _catalogue(lists.edition))
+
+
+def own_price_of(row: Mapping[str, Any]) -> OwnPrice:
+    """A row of ``model_prices`` as pricing has it."""
+    rates = {name: row[rate_column(name)] for name in RATE_NAMES}
+    return OwnPrice(
+        row["model"],
+        row["provider"] or None,
+        row["effective_from"],
+        None if row["same_as"] is not None else Rates(**rates),
+        row["same_as"],
+        row["is_pattern"],
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _catalogue(edition: Edition | None) -> Catalogue:
+    """The list prices; reading an edition takes a second, so that the last one is kept."""
+    if edition is None:
+        return Catalogue()
+    return catalogue_of(json.loads(edition.data), edition.edition)
+
+
+def fetch_edition(url: str | None = None) -> Edition:
+    """The newest list prices that genai-prices publishes.
+
+    Raises:
+        AureaError: If it does not answer, or with something else.
+    """
+    updater = UpdatePrices(url=url) if url else UpdatePrices()
+    try:
+        answer = httpx2.get(updater.url, timeout=updater.request_timeout, follow_redirects=True).raise_for_status()
+        catalogue_of(json.loads(answer.content), "fetched")
+    except (httpx2.HTTPError, ValueError) as error:
+        raise AureaError(f"the list prices could not be fetched from {updater.url} ({type(error).__name__})") from error
+    return Edition(f"genai-prices fetched {datetime.now(UTC):%Y-%m-%dT%H:%M}", answer.text)
