@@ -16,7 +16,7 @@ from typing import NamedTuple
 from aurea_celery.events import Cost, ModelCall
 from aurea_celery.pricing.catalogue import Catalogue
 from aurea_celery.pricing.document import document_price
-from aurea_celery.pricing.own import OwnPrice, OwnPrices, own_price
+from aurea_celery.pricing.own import Line, OwnPrice, OwnPrices
 from aurea_celery.pricing.price import Price, Unknown
 
 MOST_ALIASES = 8
@@ -93,11 +93,11 @@ class PriceBook:
                 return self._resolve(line, call, at)
         return None
 
-    def _resolve(self, line: OwnPrice, call: ModelCall, at: datetime) -> Price | Unknown | None:
+    def _resolve(self, line: Line, call: ModelCall, at: datetime) -> Price | Unknown | None:
         """The price of a line, or of the model that it says has the same."""
         for _ in range(MOST_ALIASES):
-            if line.same_as is None:
-                return own_price(line)
+            if line.price is not None:
+                return line.price
             further = self._own.find(line.same_as, call.provider, at)
             if further is None or further is line:
                 return self._listed(line.same_as, call, at)

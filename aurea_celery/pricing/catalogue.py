@@ -7,6 +7,7 @@ old model costs. Here a rule counts only if nothing but a release (a date, a ver
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -87,8 +88,7 @@ class Catalogue:
             return None
         seller, info = found
         context = _context(service_tier)
-        variants = [variant.when for variant in info.price_variants or ()]
-        if context and context not in variants:
+        if context and not any(one.when == context and _is_active(one, at) for one in info.price_variants or ()):
             return Unknown(f"no price is known for the service tier {service_tier}")
         rates = rates_of(info.get_prices(at, context or None))
         if rates is None:
@@ -119,8 +119,6 @@ def catalogue_of(providers: object, edition: str) -> Catalogue:
     Raises:
         ValueError: If it is not such a list.
     """
-    if not isinstance(providers, list):
-        raise ValueError("it is not a list of providers")
     return Catalogue(DataSnapshot(_providers_from_raw(providers), from_auto_update=False), edition)
 
 
@@ -136,6 +134,10 @@ def _context(service_tier: str | None) -> dict[str, str]:
     return TIER_CONTEXTS.get(tier, {"service_tier": tier})
 
 
+def _is_active(variant: book.PriceVariant, at: datetime) -> bool:
+    return variant.constraint is None or variant.constraint.active(at)
+
+
 def _says(rule: Any, text: str) -> bool:
     return rule is not None and bool(rule.is_match(text))
 
@@ -147,16 +149,24 @@ def _is_exact(rule: Any, model: str) -> bool:
             return any(_is_exact(one, model) for one in rules)
         case book.ClauseAnd(and_=rules):
             return bool(rule.is_match(model)) and any(_is_exact(one, model) for one in rules)
-        case book.ClauseEquals() | book.ClauseRegex():
+        case book.ClauseEquals():
             return bool(rule.is_match(model))
+        case book.ClauseRegex(regex=pattern):
+            found = re.search(pattern, model)
+            return found is not None and bool(found[0]) and _surrounds_a_name(model, found[0])
         case (
             book.ClauseStartsWith(starts_with=text)
             | book.ClauseContains(contains=text)
             | book.ClauseEndsWith(ends_with=text)
         ):
-            before, found, after = model.partition(text.lower())
-            return bool(found and rule.is_match(model) and PLACE.fullmatch(before) and is_release_of(text, after))
+            return bool(rule.is_match(model)) and _surrounds_a_name(model, text.lower())
     return False
+
+
+def _surrounds_a_name(model: str, name: str) -> bool:
+    """Whether nothing but a place and a release is around a name in what a model is called."""
+    before, _, after = model.partition(name)
+    return PLACE.fullmatch(before) is not None and is_release_of(name, after)
 
 
 def rates_of(prices: book.ModelPrice) -> Rates | None:

@@ -39,7 +39,7 @@ PREFIX_PROVIDERS = {
 """Who is meant by what stands before the first slash, as LiteLLM writes models: ``azure/gpt-4o``."""
 
 RELEASE = re.compile(
-    r"(?:[-@:](?:latest|preview|\d{3,4}|\d{8}|\d{4}-\d{2}-\d{2}|\d{2}-\d{4}|preview-\d{2}-\d{2,4}|v\d+(?::\d+)?))*"
+    r"(?:[-@:](?:latest|preview|\d{3,4}|\d{8}|\d{4}-\d{2}-\d{2}|\d{2}-\d{4}|preview-\d{2}-\d{2,4}|v\d+)|:\d+)*"
 )
 """What may follow a model's name without making another model of it: ``gpt-4-0613``, ``claude-3-opus-20240229``."""
 
@@ -70,4 +70,4 @@ def book_name(model: str, provider: str | None) -> ModelName:
 
 def is_release_of(name: str, rest: str) -> bool:
     """Whether ``name`` with ``rest`` behind it is a release of the model called ``name``, not a model of its own."""
-    return RELEASE.fullmatch(rest) is not None and not (name[-1:].isdigit() and rest[:1].isdigit())
+    return RELEASE.fullmatch(rest) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import functools
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -29,21 +28,29 @@ class OwnPrice(NamedTuple):
     is_pattern: bool = False
 
 
+class Line(NamedTuple):
+    """What holds from a time on: a price, or that of the model it is the same as."""
+
+    effective_from: datetime
+    price: Price | None
+    same_as: str
+
+
 class OwnPrices:
     """Looks the user's prices up: a name before a pattern, a provider before none, the longest pattern first."""
 
     def __init__(self, prices: Iterable[OwnPrice] = ()) -> None:
-        self._by_name: dict[tuple[str, str | None], list[OwnPrice]] = {}
-        self._patterns: dict[tuple[str, str | None], list[OwnPrice]] = {}
+        self._by_name: dict[tuple[str, str | None], list[Line]] = {}
+        self._patterns: dict[tuple[str, str | None], list[Line]] = {}
         for one in sorted(prices, key=lambda price: price.effective_from):
             place = self._patterns if one.is_pattern else self._by_name
-            place.setdefault((one.model.lower(), one.provider), []).append(one)
+            place.setdefault((one.model.lower(), one.provider), []).append(_line(one))
         self._rules = [
             (re.compile(".*".join(re.escape(part) for part in model.split("*"))), provider, dated)
             for (model, provider), dated in sorted(self._patterns.items(), key=lambda item: -len(item[0][0]))
         ]
 
-    def find(self, model: str, provider: str | None, at: datetime) -> OwnPrice | None:
+    def find(self, model: str, provider: str | None, at: datetime) -> Line | None:
         """The line that holds for a model at a time; None if there is none."""
         name = model.lower()
         for asked in (provider, None) if provider is not None else (None,):
@@ -58,7 +65,7 @@ class OwnPrices:
         return None
 
 
-def _at(dated: list[OwnPrice] | None, at: datetime) -> OwnPrice | None:
+def _at(dated: list[Line] | None, at: datetime) -> Line | None:
     """Of one model's lines the last that had begun."""
     if dated is None:
         return None
@@ -66,8 +73,9 @@ def _at(dated: list[OwnPrice] | None, at: datetime) -> OwnPrice | None:
     return dated[number - 1] if number else None
 
 
-@functools.lru_cache(maxsize=1024)
-def own_price(line: OwnPrice) -> Price:
-    """The price of a line, which has rates."""
-    seller = f"{line.provider}/" if line.provider else ""
-    return make_price(line.rates or Rates(), "own", f"own {seller}{line.model} {line.effective_from:%Y-%m-%d}")
+def _line(one: OwnPrice) -> Line:
+    if one.rates is None:
+        return Line(one.effective_from, None, one.same_as or "")
+    seller = f"{one.provider}/" if one.provider else ""
+    name = f"own {seller}{one.model} {one.effective_from:%Y-%m-%d}"
+    return Line(one.effective_from, make_price(one.rates, "own", name), "")

@@ -101,14 +101,14 @@ def _read(
     statement = sa.select(metrics).where(metrics.c.calls > 0).order_by(*_KEY).limit(PIECE_ROWS)
     if after is not None:
         statement = statement.where(metrics.c.created_at >= after[0], sa.tuple_(*_KEY) > sa.tuple_(*after))
-    for value, condition in (
-        (selection.since, metrics.c.created_at >= selection.since),
-        (selection.until, metrics.c.created_at < selection.until),
-        (selection.model, metrics.c.model_used == selection.model),
-        (selection.job_id, metrics.c.job_id == selection.job_id),
-    ):
-        if value is not None:
-            statement = statement.where(condition)
+    if selection.since is not None:
+        statement = statement.where(metrics.c.created_at >= selection.since)
+    if selection.until is not None:
+        statement = statement.where(metrics.c.created_at < selection.until)
+    if selection.model is not None:
+        statement = statement.where(metrics.c.model_used == selection.model)
+    if selection.job_id is not None:
+        statement = statement.where(metrics.c.job_id == selection.job_id)
     return list(connection.execute(statement.with_for_update() if lock else statement).all())
 
 

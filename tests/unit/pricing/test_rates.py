@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 from genai_prices import Usage as BookUsage
+from genai_prices.types import ModelInfo, ModelPrice, Provider, TimeOfDateConstraint
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ counts = st.integers(0, MOST)
 def rates(draw: st.DrawFn) -> Rates:
     """Rates with tiers that are not cheaper than what they replace, as no provider's are."""
     flat = {name: draw(usd) for name in RATE_NAMES if name in ("input", "output") or draw(st.booleans())}
-    tiers = {
+    tiers: dict[str, tuple[Tier, ...]] = {
         name: (Tier(draw(st.integers(0, MOST)), flat[name] + draw(usd)),)
         for name in flat
         if name not in ("total", "request") and draw(st.booleans())
@@ -119,7 +120,9 @@ PLAIN = {"input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"}
 
 
 @given(st.sampled_from(PRICES), st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
-def test_the_formula_agrees_with_the_price_books_own(found: tuple[object, object, object], parts: list[int]) -> None:
+def test_the_formula_agrees_with_the_price_books_own(
+    found: tuple[Provider, ModelInfo, ModelPrice], parts: list[int]
+) -> None:
     _, _, prices = found
     price = rates_of(prices)
     assume(price is not None)
@@ -145,7 +148,7 @@ def test_prices_by_the_time_of_day_change_at_full_quarters() -> None:
         for _, model, _ in PRICES
         if isinstance(model.prices, list)
         for one in model.prices
-        if hasattr(one.constraint, "start_time")
+        if isinstance(one.constraint, TimeOfDateConstraint)
         for at in (one.constraint.start_time, one.constraint.end_time)
     ]
 
