@@ -83,7 +83,7 @@ class Time(click.ParamType):  # type: ignore[type-arg]  # the same
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Called by click."""
         try:
-            at = datetime.fromisoformat(value)
+            at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is neither a day (2026-11-24) nor a time (2026-11-24T09:00:00Z)", param, ctx)
         return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -112,7 +112,7 @@ def check(context: click.Context, /, model: str, at: datetime | None, **asked: A
     when = at or datetime.now(UTC)
     usages = (Usage(input_tokens=1_000_000, output_tokens=0), Usage(total_tokens=1_000_000))
     answers = [book.find(ModelCall(usage=usage, model=model, **asked), when) for usage in usages]
-    for price in dict.fromkeys(answer.price for answer in answers if answer.price):
+    for price in {answer.price.version: answer.price for answer in answers if answer.price}.values():
         click.echo(f"{price.source}: {price.version}")
         click.echo(f"  USD per million tokens: {price.unit_prices}")
     if not any(answer.price for answer in answers):
@@ -151,7 +151,7 @@ def reprice(context: click.Context, /, dry_run: bool, **selected: Any) -> None:
 
 
 def _show(found: Repricing) -> None:
-    if found.rows % 50_000 < 1000:  # noqa: PLR2004 - a piece's rows
+    if found.rows >= PROGRESS_ROWS and found.rows % PROGRESS_ROWS < PIECE_ROWS:
         click.echo(f"  {found.rows:,} rows looked at, until {found.reached:%Y-%m-%d %H:%M}", err=True)
 
 
@@ -159,6 +159,12 @@ def _report(found: Repricing, *, dry_run: bool) -> str:
     would = "would change" if dry_run else "changed"
     sign = "+" if found.difference_usd >= 0 else "-"
     return (
-        f"{found.changed:,} of {found.rows:,} rows {would}: from ${found.old_usd:f} to ${found.new_usd:f}"
-        f" ({sign}${abs(found.difference_usd):f}); {found.newly_priced:,} had no price before"
+        f"{found.changed:,} of {found.rows:,} rows {would}: from {_usd(found.old_usd)} to {_usd(found.new_usd)}"
+        f" ({sign}{_usd(abs(found.difference_usd))}); {found.newly_priced:,} had no price before"
     )
+
+
+def _usd(value: Decimal) -> str:
+    """All its digits, without trailing zeros."""
+    text = f"{value:f}"
+    return f"${text.rstrip('0').rstrip('.') if '.' in text else text}"

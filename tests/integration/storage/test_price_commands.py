@@ -5,26 +5,165 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
-from aurea_celery.price_lists import pricing_of
-from aurea_celery.storage.write import Writer
-from tests.support.databases import connected, scalar
-from tests.support.recorded import execution, model_call
-from tests.support.events import make_source
+from tests.support.databases import scalar
+from tests.support.recorded import execution, model_call, write
+
+Run = Callable[..., str]
 
 
 @pytest.fixture
-def run(database_url: str) -> Iterator[object]:
-    runner = CliRunner(env={"DATABASE_URL": database_url})
-    yield lambda *command: runner.invoke(aurea, command, catch_exceptions=False)
+def run(database_url: str) -> Run:
+    """Runs a command; what it says. Its status is 0 unless another is expected."""
+
+    def invoke(*command: str, status: int = 0) -> str:
+        ended = CliRunner(env={"DATABASE_URL": database_url}).invoke(aurea, command)
+        assert ended.exit_code == status, ended.output
+        return ended.output.strip()
+
+    return invoke
 
 
-def said(result: Result, status: int = 0) -> str:
-    assert result.exit_code == status, result.output
-    return result.output.strip()
+def test_a_price_is_set_listed_checked_and_removed(run: Run) -> None:
+    assert run("prices", "list").startswith("No prices of your own")
+    assert run("prices", "check", "house", status=1).startswith("aurea: house: no price is known for this model")
+    assert run("prices", "set", "house", "--input", "2.50", "--output", "10") == "Set: house: input $2.5, output $10"
+    run("prices", "set", "house", "--input", "3", "--output", "10", "--from", "2026-07-01")
+    run("prices", "set", "azure/prod", "--same-as", "house", "--note", "our deployment")
+
+    assert run("prices", "list").splitlines() == [
+        "azure/prod: the same as house",
+        "house: input $2.5, output $10",
+        "house from 2026-07-01 00:00 UTC: input $3, output $10",
+    ]
+    checked = run("prices", "check", "azure/prod", "--at", "2026-06-30")
+    assert checked.startswith("own: own house 1970-01-01 ")
+    assert '"input":"2.5' in checked
+    assert '"input":"3' in run("prices", "check", "azure/prod", "--at", "2026-07-01T00:00:00Z")
+    assert run("prices", "remove", "house") == "Removed 2 of your own prices of house."
+    assert run("prices", "remove", "house", status=1) == "aurea: there is no price of your own for house"
+
+
+def test_list_prices_are_checked_with_their_tier(run: Run) -> None:
+    assert run("prices", "check", "gpt-4", "--provider", "openai").count("\n") == 3, "exact, and blended for totals"
+    assert '"input":"0.625"' in run("prices", "check", "gpt-5", "--provider", "openai", "--service-tier", "flex")
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("house",), "house: say either rates or the model it costs the same as, and not both"),
+        (("house", "--input", "1", "--same-as", "gpt-4"), "house: say either rates or"),
+        (("house-*", "--input", "1"), "house-*: a * means anything only with --wildcard"),
+        (("house", "--input", "1", "--wildcard"), "house: a * means anything only with --wildcard"),
+        (("house", "--input", "-1"), "'-1' is not a number >= 0"),
+        (("house", "--input", "NaN"), "'NaN' is not a number >= 0"),
+        (("house", "--input", "1", "--from", "tomorrow"), "'tomorrow' is neither a day"),
+    ],
+)
+def test_what_is_no_price_is_refused(run: Run, command: tuple[str, ...], sentence: str) -> None:
+    assert sentence in run("prices", "set", *command, status=2)
+    assert run("prices", "list").startswith("No prices of your own")
+
+
+CSV = "model,input,output,from,wildcard\nhouse,2.5,10,,\nhouse,3,10,2026-07-01,\nollama/*,0,0,,yes\n"
+JSON = (
+    '[{"model": "house", "input": 2.50, "output": 10}, {"model": "house", "input": 3, "output": 10, "from":'
+    ' "2026-07-01"}, {"model": "ollama/*", "input": 0, "output": 0, "wildcard": true}]'
+)
+
+
+@pytest.mark.parametrize(("name", "text"), [("prices.csv", CSV), ("prices.json", JSON)])
+def test_a_file_of_prices(run: Run, tmp_path: Path, name: str, text: str) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+
+    assert run("prices", "import", str(file)) == "Set 3 prices of your own."
+    assert run("prices", "list").splitlines() == [
+        "house: input $2.5, output $10",
+        "house from 2026-07-01 00:00 UTC: input $3, output $10",
+        "ollama/*: input $0, output $0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("model,input\nhouse,1\nother,minus one\n", "price 2: 'minus one' is not a number >= 0"),
+        ("model,inputs\nhouse,1\n", "price 1: there is no field inputs"),
+        ("input\n1\n", "price 1: the model is missing"),
+        ("[1]", "must hold a list of objects"),
+        ("[{", "is not JSON"),
+    ],
+)
+def test_of_a_file_with_a_mistake_nothing_is_taken(run: Run, tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "prices"
+    file.write_text(text)
+
+    assert sentence in run("prices", "import", str(file), status=2)
+    assert run("prices", "list").startswith("No prices of your own")
+
+
+def test_repricing_says_what_it_would_do_and_does_it(run: Run, database_url: str) -> None:
+    write(database_url, execution("a", "translate", model_call("house", 1_000_000)), execution("b"))
+    run("prices", "set", "house", "--total", "2")
+
+    would = run("reprice", "--dry-run")
+    assert would == "1 of 2 rows would change: from $0 to $2 (+$2); 1 had no price before"
+    assert scalar(database_url, "SELECT sum(unpriced_tokens) FROM metrics_job") == 1_000_000
+    assert run("reprice", "--job", "b") == "0 of 1 rows changed: from $0 to $0 (+$0); 0 had no price before"
+    assert run("reprice") == would.replace("would change", "changed")
+    assert scalar(database_url, "SELECT sum(unpriced_tokens) FROM metrics_job") == 0
+    assert run("reprice").startswith("0 of 2 rows changed")
+
+
+@pytest.fixture
+def price_list_server() -> Iterator[str]:
+    """Serves a price list with one model more than the package's, as its publisher would."""
+    house = {
+        "id": "house-ai",
+        "name": "House",
+        "api_pattern": "house",
+        "model_match": {"starts_with": "fresh-"},
+        "models": [{"id": "fresh-1", "match": {"equals": "fresh-1"}, "prices": {"input_mtok": 4, "output_mtok": 8}}],
+    }
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps([house]) if self.path == "/data.json" else "<html>"
+            self.send_response(200 if self.path != "/gone" else 404)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_fetched_list_is_used_by_every_writer(run: Run, database_url: str, price_list_server: str) -> None:
+    said = run("prices", "refresh", "--url", f"{price_list_server}/data.json")
+    assert said.startswith("Writers use genai-prices fetched 20")
+    assert "genai-prices fetched" in run("prices", "list")
+    assert '"input":"4"' in run("prices", "check", "fresh-1")
+    assert run("prices", "check", "gpt-5", status=1), "the fetched list takes the place of the package's"
+
+
+@pytest.mark.parametrize("path", ["/gone", "/page.html"])
+def test_what_is_no_list_changes_nothing(run: Run, price_list_server: str, path: str) -> None:
+    said = run("prices", "refresh", "--url", price_list_server + path, status=1)
+
+    assert said.startswith(f"aurea: the list prices could not be fetched from {price_list_server}{path} (")
+    assert '"input"' in run("prices", "check", "gpt-5", "--provider", "openai")
