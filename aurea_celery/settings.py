@@ -27,8 +27,16 @@ def default_outbox_dir() -> str:
     return str(Path(base) / "aurea-celery" / "outbox")
 
 
-def _setting(default: Any, unit: str, sentence: str, *, least: float | None = None, most: float | None = None) -> Any:
-    metadata = {"unit": unit, "sentence": sentence, "least": least, "most": most}
+def _setting(
+    default: Any,
+    unit: str,
+    sentence: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    words: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"unit": unit, "sentence": sentence, "least": least, "most": most, "words": words}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -76,6 +84,18 @@ class Settings:
     broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.")
     broker_timeout_seconds: float = _setting(
         2.0, "seconds", "How long one network call of the publisher may take.", least=0.1
+    )
+    delivery: str = _setting(
+        "background",
+        "",
+        "When events are sent: 'background', some time after their task; 'sync', before the task is acknowledged.",
+        words=("background", "sync"),
+    )
+    sync_timeout_seconds: float = _setting(
+        0.5,
+        "seconds",
+        "With 'sync': how long a task waits for the broker, once; then its event goes through the outbox.",
+        least=0.01,
     )
     outbox_dir: str = _setting(
         default_outbox_dir, "", "Folder for events on their way; local disk, not a network share."
@@ -144,7 +164,9 @@ def _checked(name: str, definition: Any, value: Any) -> Any:
         converted = _CONVERTERS[definition.type](value)
     except (TypeError, ValueError):
         raise ConfigurationError(f"aurea_{name} must be of type {definition.type}; check its value") from None
-    least, most, unit = (definition.metadata[key] for key in ("least", "most", "unit"))
+    least, most, unit, words = (definition.metadata[key] for key in ("least", "most", "unit", "words"))
+    if words and converted not in words:
+        raise ConfigurationError(f"aurea_{name} must be one of: {', '.join(words)}")
     if least is not None and not converted >= least:
         raise ConfigurationError(f"aurea_{name} must be at least {least} {unit}")
     if most is not None and not converted <= most:

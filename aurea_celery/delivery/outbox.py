@@ -28,7 +28,7 @@ import msgspec
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.delivery.overflow import Overflow
-from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, RecordedCall, pack
+from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, SENT, VOID, LeftOut, RecordedCall, pack
 from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
 
 SEGMENT_BYTES = 256 * 1024
@@ -43,6 +43,16 @@ class _OpenExecution:
     lines: list[bytes]
     segment: int = 0
     offset: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class FinishedEvent:
+    """The final event of an execution, and where it is: in a segment, in memory (0), or given up and counted."""
+
+    payload: bytes
+    segment: int = 0
+    offset: int = 0
+    is_dropped: bool = False
 
 
 class Outbox:
@@ -100,12 +110,21 @@ class Outbox:
         line = pack(CALL, encode(RecordedCall(event_id=event_id, at_us=now_us(), call=call)))
         self._alone(self._add_call, event_id, line)
 
-    def finish(self, event: TaskEvent) -> None:
+    def finish(self, event: TaskEvent) -> FinishedEvent:
         """Take the final event of an execution."""
-        payload = encode(event)
-        if not self._alone(self._finish, event.event_id, payload):
+        finished = FinishedEvent(encode(event))
+        if not self._alone(self._finish, event.event_id, finished):
             self._captured += 1
             self._dropped["interrupted_itself"] += 1
+            finished.is_dropped = True
+        return finished
+
+    def note_sent(self, finished: FinishedEvent) -> None:
+        """The broker has confirmed a final event already. May be called by any thread, and without effect."""
+        if finished.segment:
+            self._change_kind(SENT, finished.segment, finished.offset)
+        else:
+            self.overflow.take_back(finished.payload)
 
     def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
         """Count an execution that the settings leave out, and forget it if it had begun."""
@@ -151,10 +170,10 @@ class Outbox:
             self._void(execution)
         self._rotate_if_due()
 
-    def _finish(self, event_id: str, payload: bytes) -> None:
-        line, captured = pack(DONE, payload), self._captured
+    def _finish(self, event_id: str, finished: FinishedEvent) -> None:
+        line, captured = pack(DONE, finished.payload), self._captured
         try:
-            self._take(event_id, payload, line)
+            self._take(event_id, finished, line)
         except BaseException:
             # The execution has ended all the same: what is on disk tells how far this came.
             self._close_segment()
@@ -163,15 +182,16 @@ class Outbox:
                 self._captured = captured + 1
             else:
                 self._captured = captured
-                self._take(event_id, payload, line)
+                self._take(event_id, finished, line)
             raise
 
-    def _take(self, event_id: str, payload: bytes, line: bytes) -> None:
+    def _take(self, event_id: str, finished: FinishedEvent, line: bytes) -> None:
         written = self._append(line)
         # Not before: an interruption must leave the execution open, and a new segment must not have counted it.
         execution = self._open.pop(event_id, None)
         self._captured += 1
         if written:
+            finished.segment, finished.offset = self._segment, self._segment_size - len(line)
             self._segment_events += 1
             self._rotate_if_due()
             return
@@ -179,7 +199,8 @@ class Outbox:
             self._void(execution)
         if self._full:
             self._dropped["outbox_full"] += 1
-        elif not self.overflow.put(payload):
+            finished.is_dropped = True
+        elif not self.overflow.put(finished.payload):
             self._dropped["memory_full"] += 1
 
     def _is_last_on_disk(self, line: bytes) -> bool:
@@ -351,11 +372,15 @@ class Outbox:
             offset += len(lines)
 
     def _void(self, execution: _OpenExecution) -> None:
-        """Mark an execution on disk as ended, in place: that works on a full disk too."""
+        """Mark an execution on disk as ended."""
+        self._change_kind(VOID, execution.segment, execution.offset)
+
+    def _change_kind(self, kind: bytes, segment: int, offset: int) -> None:
+        """Change a line in place: that works on a full disk too, and a reader sees the one or the other."""
         with contextlib.suppress(OSError):
-            descriptor = os.open(self._path_of(execution.segment), os.O_WRONLY)
+            descriptor = os.open(self._path_of(segment), os.O_WRONLY)
             try:
-                os.pwrite(descriptor, VOID, execution.offset)
+                os.pwrite(descriptor, kind, offset)
             finally:
                 os.close(descriptor)
 

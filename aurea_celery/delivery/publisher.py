@@ -7,49 +7,27 @@ folders of dead processes and closes the executions they left open.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from typing import Protocol
 
 import msgspec
 
-from aurea_celery._guard import fault_counts, log_once_a_minute, report_fault
+from aurea_celery._guard import fault_counts, report_fault
 from aurea_celery.clock import new_event_id
 from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
 from aurea_celery.delivery.folder import Folder, OpenExecution, Parcel
 from aurea_celery.delivery.folders import Folders
 from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
+from aurea_celery.delivery.sender import Backlog, Sender, note_no_answer
 from aurea_celery.events import Source, encode_batch
 from aurea_celery.settings import Settings
 
-QUEUE_CHECK_SECONDS = 10.0
 MAX_BACK_OFF_SECONDS = 30.0
 UNKNOWN_WRITER_SECONDS = 0.5
 RECEIPT_POLL_SECONDS = 0.02
 FRESH_SECONDS, ADOPTED_POLL_SECONDS = 5.0, 0.1
 RECEIPTS_SHARE = 0.9
 """Of the time that a stopping process has, for sending and for receipts; the rest is for cleaning up."""
-
-
-class Sender(Protocol):
-    """What the publisher needs of a broker; :class:`aurea_celery.delivery.broker.Broker` is the real one."""
-
-    @property
-    def reply_to(self) -> str | None:
-        """Where receipts are asked for, if they are."""
-
-    def send(self, batch: bytes, event_count: int) -> None:
-        """Publish a batch and return once the broker has it, or raise."""
-
-    def receipts(self) -> set[str]:
-        """The names of the batches that were committed since the last call."""
-
-    def waiting_messages(self) -> int:
-        """How many messages wait in the queue."""
-
-    def close(self) -> None:
-        """Drop the connection."""
 
 
 class Publisher:
@@ -66,11 +44,15 @@ class Publisher:
         self._wake = threading.Event()
         self._stopping = False
         self._back_off_seconds = 0.0
-        self._queue_checked_at = float("-inf")
-        self._queue_is_full = False
+        self._backlog = Backlog(sender, settings)
         self._is_answered = False
         self._stop_at = 0.0
         self._most_in_flight = max(1, settings.outbox_max_bytes // (2 * SEGMENT_BYTES))
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether the broker did not answer when it was asked last."""
+        return self._back_off_seconds > 0
 
     def ensure_running(self) -> None:
         """Start the thread if it does not run yet."""
@@ -151,13 +133,7 @@ class Publisher:
         except Exception as error:
             fault_counts["aurea_celery.delivery.publisher"] += 1
             self._back_off_seconds = min(2 * self._back_off_seconds or 1.0, MAX_BACK_OFF_SECONDS)
-            log_once_a_minute(
-                "publisher",
-                logging.WARNING,
-                "aurea-celery: cannot send to the broker (%s); events are kept in %s and sent when it answers",
-                type(error).__name__,
-                self._outbox.root,
-            )
+            note_no_answer(error, self._outbox.root)
 
     def _ship_batch(self, folders: list[Folder]) -> bool:
         """Send one message with what the folders have next; whether more is there already.
@@ -175,7 +151,7 @@ class Publisher:
         overflow = self._outbox.overflow.read(room)
         if overflow:
             batch.append((self._outbox.source, overflow))
-        if not batch or self._writer_is_behind():
+        if not batch or self._backlog.is_full():
             return False
         batch_id = self._send(batch)
         for folder, parcel in parcels:
@@ -252,23 +228,6 @@ class Publisher:
     def release_after_fork(self) -> None:
         """Close this process's copies of the parent's locks; the parent keeps them."""
         self._folders.release()
-
-    def _writer_is_behind(self) -> bool:
-        """Whether so many messages wait that events better stay in the outbox; asked every few seconds."""
-        if time.monotonic() - self._queue_checked_at >= QUEUE_CHECK_SECONDS:
-            waiting = self._sender.waiting_messages()
-            self._queue_checked_at = time.monotonic()
-            self._queue_is_full = waiting >= self._settings.queue_max_messages
-            if self._queue_is_full:
-                log_once_a_minute(
-                    "queue_full",
-                    logging.WARNING,
-                    "aurea-celery: %d messages wait in %s; events are kept in the outbox until a writer catches up. "
-                    "Start one: celery -A yourapp aurea writer",
-                    waiting,
-                    self._settings.queue,
-                )
-        return self._queue_is_full
 
     def _clean_up(self) -> None:
         """Close the connection, and remove the own folder if nothing is left in it."""
