@@ -46,7 +46,7 @@ class Publisher:
         self._back_off_seconds = 0.0
         self._backlog = Backlog(sender, settings)
         self._is_answered = False
-        self._stop_at = 0.0
+        self._stop_at = self._gone_at = 0.0
         self._most_in_flight = max(1, settings.outbox_max_bytes // (2 * SEGMENT_BYTES))
 
     @property
@@ -62,15 +62,18 @@ class Publisher:
     def stop(self, timeout_seconds: float) -> None:
         """Send what is left, for at most ``timeout_seconds``; the rest stays in the outbox.
 
+        A worker's process is told twice, by Celery and at its exit: the time of the first counts.
         Events that come later start it again: a process may outlive the worker that ran in it.
         """
         with self._start_lock:
             thread = self._thread
             if thread is not None:
-                self._stop_at = time.monotonic() + RECEIPTS_SHARE * timeout_seconds
-                self._stopping = True
+                if not self._stopping:
+                    now = time.monotonic()
+                    self._stop_at, self._gone_at = now + RECEIPTS_SHARE * timeout_seconds, now + timeout_seconds
+                    self._stopping = True
                 self._wake.set()
-                thread.join(timeout_seconds)
+                thread.join(max(0.0, self._gone_at - time.monotonic()))
 
     def ship(self) -> None:
         """Send everything there is to send now.
