@@ -7,15 +7,19 @@ import signal
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
+
 from tests.support.installation import Installation
 from tests.support.servers import wait_until
 
 TASKS = 2_000
 
 
-def test_sigkill_of_child_worker_and_writer(installation: Installation) -> None:
+@pytest.mark.parametrize("delivery", ["background", "sync"])
+def test_sigkill_of_child_worker_and_writer(installation: Installation, delivery: str) -> None:
+    environ = {"VISIBILITY_SECONDS": "3", "AUREA_DELIVERY": delivery}
     writer = installation.writer()
-    worker = installation.worker("-c", "2", VISIBILITY_SECONDS="3")
+    worker = installation.worker("-c", "2", **environ)
     installation.send_many("spend", [(number, 1, 0.002) for number in range(TASKS)])
 
     wait_for_begun(installation, 300)
@@ -28,7 +32,7 @@ def test_sigkill_of_child_worker_and_writer(installation: Installation) -> None:
     worker.kill()
     wait_until(lambda: not is_running(worker.pid), "the worker's end")
     installation.writer()
-    worker = installation.worker("-c", "2", VISIBILITY_SECONDS="3")
+    worker = installation.worker("-c", "2", **environ)
     wait_for_empty(installation, "celery", "unacked_index")
     worker.stop()
     # A message on its way to the writer is neither in the queue nor among those handed out for a moment.
