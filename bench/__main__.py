@@ -1,4 +1,4 @@
-"""``python -m bench``: run both benchmarks and write the figures to ``bench/RESULTS.md``."""
+"""``python -m bench``: run all benchmarks and write the figures to ``bench/RESULTS.md``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import capture, writer
+from bench import capture, sync, tail, writer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TEXT = """\
@@ -29,6 +29,24 @@ handlers of aurea-celery (two lines written to the outbox on disk for each task)
 opentelemetry-instrumentation-celery and a batch processor whose exporter does nothing. The figures are what each adds
 to Celery alone.
 
+## A broker that is a black hole
+
+{tail}
+
+Two real workers with one slot each share a broker that works; one has the plugin, whose own `aurea_broker_url` is a
+port that drops every packet. Measured is the time from the end of a task's body to the beginning of the next one's,
+with all tasks of a round waiting in the queue: all that the worker does in between, with both handlers of aurea-celery.
+"Added" is the difference of both 99th percentiles of {tail_tasks} gaps, round by round; below zero it is the machine's
+own noise.
+
+## Sync delivery
+
+{sync}
+
+As under Capture, once with the event in the outbox when the task ends, and once with the event also at the broker,
+confirmed (`aurea_delivery="sync"`). Both brokers run on the same machine and write to its disk; the network's way there
+and back comes on top.
+
 ## Writer
 
 {writer}
@@ -48,7 +66,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print only; leave bench/RESULTS.md as it is")
     options = parser.parse_args()
     figures = {}
-    for name, module in (("capture", capture), ("writer", writer)):
+    for name, module in (("capture", capture), ("tail", tail), ("sync", sync), ("writer", writer)):
         figures[name] = module.main(options.rounds)
         print(figures[name], flush=True)
     if not options.dry:
@@ -61,6 +79,7 @@ def main() -> None:
                 python=platform.python_version(),
                 system=platform.system(),
                 batch=writer.BATCH_EVENTS,
+                tail_tasks=tail.TASKS,
             )
         )
         print(f"written to {RESULTS.relative_to(Path.cwd())}")

@@ -8,6 +8,8 @@ on its own         web servers, scripts, pools in one      outbox; a publisher f
 main process       of a Celery worker                      outbox; a publisher from the start on
 pool child         of a prefork worker                     outbox only; the main process ships it
 =================  ======================================  =========================================
+
+With sync delivery each of them also has a :class:`~aurea_celery.delivery.sync.SyncDelivery`, from its first event on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The publisher: a thread that brings finished events from outbox folders to the broker.
 
 It runs in a worker's main process, where it ships the folders of its pool children too, and in every other process
-that makes events by itself. Pool children have no thread, no connection and nothing to flush. It also adopts the
-folders of dead processes and closes the executions they left open.
+that makes events by itself. Pool children have no publisher and nothing to flush. It also adopts the folders of dead
+processes and closes the executions they left open.
 """
 
 from __future__ import annotations
