@@ -208,12 +208,16 @@ class Receipt(NamedTuple):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """What one message on the queue holds; ``reply_to`` is the queue that its ``batch_id`` goes to after the commit."""
+    """What one message on the queue holds; ``reply_to`` is the queue that its ``batch_id`` goes to after the commit.
+
+    ``is_repetition``: most of its events came already, each by itself.
+    """
 
     v: int
     sources: list[SourceBatch]
     batch_id: Text | None = None
     reply_to: Text | None = None
+    is_repetition: bool = False
 
     @property
     def receipt(self) -> Receipt | None:
@@ -242,12 +246,16 @@ def decode_event(data: bytes | msgspec.Raw) -> TaskEvent:
 
 
 def encode_batch(
-    sources: list[tuple[Source, list[bytes]]], *, batch_id: str | None = None, reply_to: str | None = None
+    sources: list[tuple[Source, list[bytes]]],
+    *,
+    batch_id: str | None = None,
+    reply_to: str | None = None,
+    is_repetition: bool = False,
 ) -> bytes:
     """Put sources and their already encoded events into a batch, without decoding them again."""
     parts = [b'{"source":' + encode(source) + b',"events":[' + b",".join(events) + b"]}" for source, events in sources]
-    address = _encoder.encode({"batch_id": batch_id, "reply_to": reply_to})[1:-1]
-    return b'{"v":%d,%b,"sources":[%b]}' % (WIRE_VERSION, address, b",".join(parts))
+    about = _encoder.encode({"batch_id": batch_id, "reply_to": reply_to, "is_repetition": is_repetition})[1:-1]
+    return b'{"v":%d,%b,"sources":[%b]}' % (WIRE_VERSION, about, b",".join(parts))
 
 
 def decode_batch(data: str | bytes) -> Batch:

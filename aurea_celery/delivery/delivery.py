@@ -55,9 +55,9 @@ class Delivery:
 
     def finish(self, event: TaskEvent) -> None:
         """An execution has ended."""
-        finished = self._outbox.finish(event)
-        if self._sync is not None and not finished.is_dropped:
-            self._sync.send(finished)
+        kept = self._outbox.finish(event)
+        if self._sync is not None and kept is not None:
+            self._sync.send(kept)
         if not self._is_pool_child or len(self._outbox.overflow):
             self._publisher.ensure_running()
 

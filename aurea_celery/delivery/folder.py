@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from aurea_celery.delivery.receipts import InFlight, Place
-from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, LEFT, OPEN, SENT, VOID, LeftOut, close, unpack
+from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, close, unpack
 from aurea_celery.events import Source, Verdict
 
 
@@ -152,7 +152,7 @@ class Folder:
                     opened[_event_id(payload)] = OpenExecution(payload, [])
                 elif kind == CALL and (execution := opened.get(_event_id(payload))):
                     execution.calls.append(payload)
-                elif kind in (DONE, SENT, VOID):
+                elif kind in (DONE, VOID):
                     opened.pop(_event_id(payload), None)
                 elif kind == LEFT:
                     opened.pop(_left_out.decode(payload).event_id or "", None)
@@ -208,8 +208,6 @@ class Folder:
             offset += size
             if kind == DONE:
                 events.append(payload)
-                grown["captured"] += 1
-            elif kind == SENT:
                 grown["captured"] += 1
             elif kind == HEAD:
                 source = _with_counters_of(source, msgspec.json.decode(payload, type=Source))

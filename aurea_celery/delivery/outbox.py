@@ -22,14 +22,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import msgspec
 
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.delivery.overflow import Overflow
-from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, SENT, VOID, LeftOut, RecordedCall, pack
+from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, RecordedCall, pack
 from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
+
+R = TypeVar("R")
 
 SEGMENT_BYTES = 256 * 1024
 RETRY_SECONDS = 1.0
@@ -43,16 +46,6 @@ class _OpenExecution:
     lines: list[bytes]
     segment: int = 0
     offset: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class FinishedEvent:
-    """The final event of an execution, and where it is: in a segment, in memory (0), or given up and counted."""
-
-    payload: bytes
-    segment: int = 0
-    offset: int = 0
-    is_dropped: bool = False
 
 
 class Outbox:
@@ -110,28 +103,21 @@ class Outbox:
         line = pack(CALL, encode(RecordedCall(event_id=event_id, at_us=now_us(), call=call)))
         self._alone(self._add_call, event_id, line)
 
-    def finish(self, event: TaskEvent) -> FinishedEvent:
-        """Take the final event of an execution."""
-        finished = FinishedEvent(encode(event))
-        if not self._alone(self._finish, event.event_id, finished):
+    def finish(self, event: TaskEvent) -> bytes | None:
+        """Take the final event of an execution; as it is kept, or None if it had to be dropped, which is counted."""
+        taken = self._alone(self._finish, event.event_id, encode(event))
+        if taken is False:
             self._captured += 1
             self._dropped["interrupted_itself"] += 1
-            finished.is_dropped = True
-        return finished
-
-    def note_sent(self, finished: FinishedEvent) -> None:
-        """The broker has confirmed a final event already. May be called by any thread, and without effect."""
-        if finished.segment:
-            self._change_kind(SENT, finished.segment, finished.offset)
-        else:
-            self.overflow.take_back(finished.payload)
+            return None
+        return taken
 
     def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
         """Count an execution that the settings leave out, and forget it if it had begun."""
         line = pack(LEFT, encode(LeftOut(reason=reason, event_id=event_id)))
         self._alone(self._leave_out, reason, event_id, line)
 
-    def _alone(self, work: Callable[..., object], *args: object) -> bool:
+    def _alone(self, work: Callable[..., R], *args: object) -> R | Literal[False]:
         """Do one thing at a time; False if a signal's handler or the collector interrupts this thread doing another.
 
         A time limit may raise anywhere in here, also after a line was written and before that was noted. So the next
@@ -142,13 +128,12 @@ class Outbox:
                 return False
             self._is_busy = True
             try:
-                work(*args)
+                return work(*args)
             except BaseException:
                 self._close_segment()
                 raise
             finally:
                 self._is_busy = False
-        return True
 
     def _begin(self, event_id: str, line: bytes) -> None:
         execution = _OpenExecution([line])
@@ -170,10 +155,10 @@ class Outbox:
             self._void(execution)
         self._rotate_if_due()
 
-    def _finish(self, event_id: str, finished: FinishedEvent) -> None:
-        line, captured = pack(DONE, finished.payload), self._captured
+    def _finish(self, event_id: str, payload: bytes) -> bytes | None:
+        line, captured = pack(DONE, payload), self._captured
         try:
-            self._take(event_id, finished, line)
+            return self._take(event_id, payload, line)
         except BaseException:
             # The execution has ended all the same: what is on disk tells how far this came.
             self._close_segment()
@@ -182,26 +167,26 @@ class Outbox:
                 self._captured = captured + 1
             else:
                 self._captured = captured
-                self._take(event_id, finished, line)
+                self._take(event_id, payload, line)
             raise
 
-    def _take(self, event_id: str, finished: FinishedEvent, line: bytes) -> None:
+    def _take(self, event_id: str, payload: bytes, line: bytes) -> bytes | None:
         written = self._append(line)
         # Not before: an interruption must leave the execution open, and a new segment must not have counted it.
         execution = self._open.pop(event_id, None)
         self._captured += 1
         if written:
-            finished.segment, finished.offset = self._segment, self._segment_size - len(line)
             self._segment_events += 1
             self._rotate_if_due()
-            return
+            return payload
         if execution is not None:
             self._void(execution)
         if self._full:
             self._dropped["outbox_full"] += 1
-            finished.is_dropped = True
-        elif not self.overflow.put(finished.payload):
+            return None
+        if not self.overflow.put(payload):
             self._dropped["memory_full"] += 1
+        return payload
 
     def _is_last_on_disk(self, line: bytes) -> bool:
         try:
@@ -372,15 +357,11 @@ class Outbox:
             offset += len(lines)
 
     def _void(self, execution: _OpenExecution) -> None:
-        """Mark an execution on disk as ended."""
-        self._change_kind(VOID, execution.segment, execution.offset)
-
-    def _change_kind(self, kind: bytes, segment: int, offset: int) -> None:
-        """Change a line in place: that works on a full disk too, and a reader sees the one or the other."""
+        """Mark an execution on disk as ended, in place: that works on a full disk too."""
         with contextlib.suppress(OSError):
-            descriptor = os.open(self._path_of(segment), os.O_WRONLY)
+            descriptor = os.open(self._path_of(execution.segment), os.O_WRONLY)
             try:
-                os.pwrite(descriptor, kind, offset)
+                os.pwrite(descriptor, VOID, execution.offset)
             finally:
                 os.close(descriptor)
 

@@ -38,14 +38,6 @@ class Overflow:
                 self._taken -= 1
             return fits
 
-    def take_back(self, event: bytes) -> None:
-        """Let go of an event that is safe elsewhere, unless :meth:`read` has given it already."""
-        with self._lock:
-            for place in range(len(self._events) - 1, self._taken - 1, -1):  # it came a moment ago
-                if self._events[place] is event:
-                    del self._events[place]
-                    return
-
     def read(self, limit: int) -> list[bytes]:
         """The oldest events; they stay until :meth:`commit`."""
         with self._lock:

@@ -170,7 +170,8 @@ class Publisher:
         """Send one message; its name, if a receipt will come."""
         reply_to = self._sender.reply_to
         batch_id = new_event_id() if reply_to else None
-        message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to)
+        is_repetition = self._settings.delivery == "sync"
+        message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to, is_repetition=is_repetition)
         self._sender.send(message, sum(len(events) for _, events in batch))
         return batch_id
 

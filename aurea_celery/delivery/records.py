@@ -8,7 +8,6 @@ and JSON without a line break. A line that was cut short or damaged is recognise
 ``OPEN``  an execution has begun: the event as it will be if the process dies now; the last one of several counts
 ``CALL``  a model call of an open execution, written when it happened
 ``DONE``  the final event; what came before of the same execution no longer matters
-``SENT``  a ``DONE`` line whose event the broker has confirmed already: it counts, and need not be sent
 ``LEFT``  an execution that the settings leave out; if it had begun, its ``event_id``
 ``VOID``  an ``OPEN`` line whose execution ended while the disk was full: its event went through memory
 ========  ==========================================================================================
@@ -24,7 +23,7 @@ import msgspec
 
 from aurea_celery.events import Identifier, Microseconds, ModelCall, Omission, TaskEvent, Verdict, encode
 
-HEAD, OPEN, CALL, DONE, SENT, LEFT, VOID = b"H", b"O", b"C", b"D", b"S", b"L", b"V"
+HEAD, OPEN, CALL, DONE, LEFT, VOID = b"H", b"O", b"C", b"D", b"L", b"V"
 DAMAGED = b"-"
 _PREFIX_BYTES = 11
 WORKER_LOST = "WorkerLostError"
@@ -54,7 +53,7 @@ class Record(NamedTuple):
 
 
 def pack(kind: bytes, payload: bytes) -> bytes:
-    """Make one line; the checksum covers the payload, so that the kind can be changed in place.
+    """Make one line; the checksum covers the payload, so that an ``OPEN`` can be turned into a ``VOID`` in place.
 
     >>> list(unpack(pack(DONE, b"{}")))
     [Record(kind=b'D', payload=b'{}', size=14)]

@@ -1,9 +1,9 @@
 """Sync delivery: an execution's event is with the broker, confirmed, before its task is acknowledged.
 
-For hosts whose disk dies with them. The event is in the outbox first, as ever; then a thread of the process sends it
-over a connection of its own, made for the first event, while the task waits, ``aurea_sync_timeout_seconds`` at most.
-What is confirmed is marked in the outbox; what is not is left to the publisher. The events of tasks that end at the
-same time go in one message.
+For hosts whose disk dies with them. The event is in the outbox first, and goes its way from there, as ever. A copy
+travels ahead: a thread of the process sends it over a connection of its own, made for the first event, while the task
+waits, ``aurea_sync_timeout_seconds`` at most. The writer knows what comes second by its id. The events of tasks that
+end at the same time go in one message.
 
 A thread, and not the task itself, because nothing else bounds it all: name resolution, handshakes and answers that are
 each a bit late add up. While the broker does not answer in time, only this thread tries it, and no further task waits.
@@ -16,7 +16,7 @@ import threading
 import time
 
 from aurea_celery._guard import fault_counts
-from aurea_celery.delivery.outbox import FinishedEvent, Outbox
+from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.sender import Backlog, Sender, note_no_answer
 from aurea_celery.events import encode_batch
 from aurea_celery.settings import Settings
@@ -27,7 +27,7 @@ FIRST_BACK_OFF_SECONDS, MAX_BACK_OFF_SECONDS = 1.0, 10.0
 class _Letter:
     """An event that a task waits for."""
 
-    def __init__(self, event: FinishedEvent) -> None:
+    def __init__(self, event: bytes) -> None:
         self.event = event
         self.is_given_up = False
         self._is_sent = False
@@ -63,8 +63,8 @@ class SyncDelivery:
         self._look_at = 0.0
         self._back_off_seconds = FIRST_BACK_OFF_SECONDS
 
-    def send(self, event: FinishedEvent) -> None:
-        """Send an event and wait for the broker's confirmation, unless the broker did not answer in time before."""
+    def send(self, event: bytes) -> None:
+        """Send an encoded event and wait for the broker's confirmation, unless it did not answer in time before."""
         if self._thread is None:
             self._start()
         if not self._is_open:
@@ -127,20 +127,18 @@ class SyncDelivery:
         for letter in letters:
             letter.answer()
 
-    def _try_twice(self, events: list[FinishedEvent]) -> bool:
+    def _try_twice(self, events: list[bytes]) -> bool:
         """Send one message; a connection that was idle may be dead, so that a second try with a new one is worth it."""
         try:
             return self._try(events)
         except Exception:
             return self._try(events)
 
-    def _try(self, events: list[FinishedEvent]) -> bool:
+    def _try(self, events: list[bytes]) -> bool:
         """Send one message, unless too many wait already; whether it is confirmed."""
         if self._backlog.is_full():
             return False
-        self._sender.send(encode_batch([(self._outbox.source, [event.payload for event in events])]), len(events))
-        for event in events:
-            self._outbox.note_sent(event)
+        self._sender.send(encode_batch([(self._outbox.source, events)]), len(events))
         return True
 
     def _look(self) -> None:

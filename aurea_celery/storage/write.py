@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -47,6 +47,10 @@ ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
 
 InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
 """Inserts what is incoming; the keys of the events that were there already."""
+
+
+Way = Callable[[sa.Connection, "list[Delivered]", Price], None]
+"""Writes what was delivered, in a transaction."""
 
 
 class Unreadable(NamedTuple):
@@ -97,7 +101,8 @@ class Writer:
             self.reject(f"not a batch of events: {error}", batch)
             return None
         try:
-            self._transact([_delivered(one.source, one.events) for one in decoded.sources])
+            ways = WAYS[1:] if decoded.is_repetition else WAYS
+            self._transact([_delivered(one.source, one.events) for one in decoded.sources], ways)
         except DatabaseError:
             raise
         except Exception as error:  # a fault of ours must not cost the events
@@ -115,7 +120,7 @@ class Writer:
             DatabaseUnavailable: If the database cannot take them now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
-        self._transact([Delivered(source, events, [])])
+        self._transact([Delivered(source, events, [])], WAYS)
 
     def reject(self, reason: str, payload: str) -> None:
         """Keep a message that is not a batch of ours, with the reason.
@@ -133,18 +138,18 @@ class Writer:
         """Close the connections."""
         self._engine.dispose()
 
-    def _transact(self, delivered: list[Delivered]) -> None:
+    def _transact(self, delivered: list[Delivered], ways: Sequence[Way]) -> None:
         # In one order everywhere: two writers with parts of the same sources do not wait in a circle.
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
             self._prepare()
-            for way in WAYS:
+            for way in ways:
                 try:
                     with self._engine.begin() as connection:
                         way(connection, delivered, self._price)
                     break
                 except DBAPIError as error:
-                    if way is WAYS[-1] or not is_data_error(error):
+                    if way is ways[-1] or not is_data_error(error):
                         raise
 
     def _prepare(self) -> None:
@@ -209,7 +214,7 @@ def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], pri
 
 
 # Each is slower than the one before, and takes more: nearly every message has only new events that break no rule.
-WAYS = (
+WAYS: tuple[Way, ...] = (
     functools.partial(_write, insert_incoming=incoming.insert_all),
     functools.partial(_write, insert_incoming=incoming.insert_missing),
     _write_one_by_one,
