@@ -18,6 +18,7 @@ from chaos.schedule import Step, plan_faults, plan_tasks
 from chaos.stack import Stack
 
 CLEAN, FOUND, NOT_RUN = 0, 1, 2
+DELIVERIES = ("background", "sync")
 APPS = {"none": "chaos.app", "ack-before-commit": "chaos.broken_app"}
 
 
@@ -30,6 +31,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=20_000, help="how many tasks are sent")
     parser.add_argument("--faults", type=int, default=45, help="how many faults come")
     parser.add_argument("--broker", choices=["redis", "rabbitmq"], default="redis", help="Valkey, or RabbitMQ")
+    parser.add_argument("--delivery", choices=DELIVERIES, default="background", help="aurea_delivery of the workers")
     parser.add_argument("--workers", type=int, default=3, help="workers of the user's")
     parser.add_argument("--concurrency", type=int, default=2, help="children of each worker")
     parser.add_argument("--writers", type=int, default=2, help="writers")
@@ -52,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     kinds = [kind for kind in options.kinds if kind not in options.without]
     steps = plan_faults(options.seed, options.faults, kinds)
-    say(f"seed {options.seed}, {options.tasks} tasks, {options.faults} faults, {options.broker}, bug: {options.bug}")
+    sizes = f"{options.tasks} tasks, {options.faults} faults"
+    say(f"seed {options.seed}, {sizes}, {options.broker}, {options.delivery}, bug: {options.bug}")
     if options.plan:
         for step in steps:
             say(f"{step.number:3}  {step.share:6.1%}  {step.kind} {step.seconds:.1f} s")
@@ -76,7 +79,7 @@ def run(options: argparse.Namespace, folder: Path, steps: list[Step]) -> int:
     began_at = time.monotonic()
     tasks = plan_tasks(options.seed, options.tasks, options.pause_ms / 1000)
     sizes = {"workers": options.workers, "concurrency": options.concurrency, "writers": options.writers}
-    with Stack(folder, options.broker, writer_app=APPS[options.bug], **sizes) as stack:
+    with Stack(folder, options.broker, writer_app=APPS[options.bug], delivery=options.delivery, **sizes) as stack:
         counts = Run(stack, steps, tasks, say).go()
         come_to_rest(stack, say)
         verdict, audited = find(stack, len(tasks))

@@ -9,18 +9,36 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from aurea_celery.delivery.outbox import RETRY_SECONDS
 
-def obey(flag: Path) -> bool:
-    """Take the limit of the flag file, or none if it is not there; whether there is one."""
-    try:
-        limit = int(flag.read_text() or "0")
-    except FileNotFoundError:
-        limit = resource.RLIM_INFINITY
-    _limit(limit)
-    return limit != resource.RLIM_INFINITY
+
+class Disk:
+    """The disk as one process sees it, which is full while a flag file is there."""
+
+    def __init__(self, flag: Path) -> None:
+        self._flag = flag
+        self._was_full = False
+        self._in_memory_until = 0.0
+
+    def obey(self) -> bool:
+        """Take the limit of the flag file, or none; whether an outbox may keep in memory what ends from now on.
+
+        It does so for some time after the disk has refused something.
+        """
+        try:
+            limit = int(self._flag.read_text() or "0")
+        except FileNotFoundError:
+            limit = resource.RLIM_INFINITY
+        is_full = limit != resource.RLIM_INFINITY
+        if is_full or self._was_full:
+            self._in_memory_until = time.monotonic() + RETRY_SECONDS
+        self._was_full = is_full
+        _limit(limit)
+        return is_full or time.monotonic() < self._in_memory_until
 
 
 @contextlib.contextmanager

@@ -82,6 +82,7 @@ class Stack:
         broker: ``redis`` or ``rabbitmq``.
         workers: How many workers of the user's, with ``concurrency`` children each.
         writers: How many writers, with one child each.
+        delivery: The setting of that name.
         writer_app: The app that the writers load; another one than the workers' has a bug.
 
     Raises:
@@ -89,12 +90,13 @@ class Stack:
     """
 
     def __init__(
-        self, folder: Path, broker: str, *, workers: int, concurrency: int, writers: int, writer_app: str
+        self, folder: Path, broker: str, *, workers: int, concurrency: int, writers: int, writer_app: str, delivery: str
     ) -> None:
         programs = installed_postgres()
         if programs is None:
             raise MissingServer("PostgreSQL is not installed; install it with: apt-get install postgresql")
         self.folder, self._concurrency, self._writer_app = folder, concurrency, writer_app
+        self._delivery = delivery
         self.outbox, self.disk_flag = folder / "outbox", folder / "disk-full"
         self.truth = Truth(folder / "truth")
         self.touched: set[int] = set()
@@ -176,6 +178,7 @@ class Stack:
             "CHAOS_VISIBILITY_SECONDS": f"{VISIBILITY_SECONDS}",
             "DATABASE_URL": f"postgresql://aurea@127.0.0.1:{self.proxy.port}/postgres",
             "AUREA_OUTBOX_DIR": str(self.outbox),
+            "AUREA_DELIVERY": self._delivery,
             "AUREA_FLUSH_INTERVAL_SECONDS": "0.2",
             "AUREA_RESEND_SECONDS": f"{RESEND_SECONDS}",
             "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": f"{WRITER_VISIBILITY_SECONDS}",
