@@ -60,6 +60,26 @@ def test_only_the_publishers_thread_reaches_for_it(
     assert "internal fault" not in worker.log
 
 
+def test_with_sync_delivery_children_know_what_their_parent_knows(
+    installation: Installation, black_hole: BlackHole
+) -> None:
+    """A child that lives for one task would else wait in each of them."""
+    worker = installation.worker(
+        *("-P", "prefork", "-c", "1", "--max-tasks-per-child", "1"),
+        AUREA_DELIVERY="sync",
+        AUREA_BROKER_URL=black_hole.url,
+        AUREA_BROKER_TIMEOUT_SECONDS="0.5",
+    )
+    installation.send("spend", 1, 1)
+    worker.wait_for("MainProcess] aurea-celery: cannot send to the broker")
+    installation.send_many("spend", [(number, 1) for number in range(3)])
+    wait_until(lambda: len(installation.truth_of("spent")) == 4, "every task")
+    worker.stop()
+
+    waited = worker.log.count("cannot send to the broker (TimeoutError)")
+    assert 1 <= waited <= 2, "the first child, and the one that was there already when the parent knew"
+
+
 def test_executions_begin_and_end_while_the_publisher_hangs(tmp_path: Path, black_hole: BlackHole) -> None:
     """It holds neither the interpreter's lock nor one of ours while it hangs: what it hangs in outlasts 1,000 tasks."""
     delivery = hanging_delivery(tmp_path, black_hole)
