@@ -34,10 +34,10 @@ to Celery alone.
 {tail}
 
 Two real workers with one slot each share a broker that works; one has the plugin, whose own `aurea_broker_url` is a
-port that drops every packet. Measured is the time from the end of a task's body to the beginning of the next one's,
-with all tasks of a round waiting in the queue: all that the worker does in between, with both handlers of aurea-celery.
-"Added" is the difference of both 99th percentiles of {tail_tasks} gaps, round by round; below zero it is the machine's
-own noise.
+port that drops every packet. Measured is how long both handlers of aurea-celery have a task, and the time from the end
+of a task's body to the beginning of the next one's, with all {tail_tasks} tasks of a round waiting in the queue: all
+that the worker does in between, so that whatever else delays a task shows. "Added" is the difference of both workers,
+round by round; below zero it is the machine's own noise.
 
 ## Sync delivery
 
