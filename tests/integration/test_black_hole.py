@@ -83,13 +83,13 @@ def test_with_sync_delivery_children_know_what_their_parent_knows(
 def test_executions_begin_and_end_while_the_publisher_hangs(tmp_path: Path, black_hole: BlackHole) -> None:
     """It holds neither the interpreter's lock nor one of ours while it hangs: what it hangs in outlasts 1,000 tasks."""
     delivery = hanging_delivery(tmp_path, black_hole)
-    hangs_in = publishers_frame()
+    hangs_in = hanging_frame(delivery)
     for _ in range(1_000):
         event = make_event(started_at_us=now_us())
         delivery.begin(event)
         delivery.finish(event)
 
-    assert publishers_frame() is hangs_in, "the publisher was not in the same call all the time"
+    assert hanging_frame(delivery) is hangs_in, "the publisher was not in the same call all the time"
     delivery.stop()
 
 
@@ -114,13 +114,12 @@ def hanging_delivery(folder: Path, black_hole: BlackHole) -> Delivery:
     )
     delivery = Delivery(Celery("hanging", broker="memory://", set_as_current=False), settings)
     delivery.finish(make_event())
-    wait_until(lambda: getattr(publishers_frame(), "f_code", None) is not None, "the publisher hanging in connect")
+    wait_until(lambda: hanging_frame(delivery), "the publisher hanging in connect")
     return delivery
 
 
-def publishers_frame() -> FrameType | None:
-    """The Python frame that calls the kernel's ``connect``, if a publisher is there."""
-    for frame in sys._current_frames().values():
-        if frame.f_code.co_name == "_connect" and "redis" in frame.f_code.co_filename:
-            return frame
-    return None
+def hanging_frame(delivery: Delivery) -> FrameType | None:
+    """The Python frame in which the publisher calls the kernel's ``connect``, if it is there."""
+    thread = delivery._publisher._thread
+    frame = sys._current_frames().get(thread.ident or 0) if thread else None
+    return frame if frame is not None and frame.f_code.co_name == "_connect" else None
