@@ -53,8 +53,9 @@ def _wait(condition: Callable[[], bool], what: str, slots: list[Slot], say: Say)
     """Wait for a condition while the supervisor goes on; what does not happen shows in the verdict."""
 
     def holds() -> bool:
-        for slot in slots:
-            slot.tend()
+        for sentence in [slot.tend() for slot in slots]:
+            if sentence:
+                say(sentence)
         return condition()
 
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +33,8 @@ Start = Callable[[str], Process]
 class Slot:
     """A place in the stack that a process fills; one that has ended is followed by the next.
 
-    ``touched`` takes the pids of the processes that did not live and end undisturbed.
+    ``touched`` takes the pids of the processes that did not live and end undisturbed. ``is_told_to_end`` is set by
+    whoever ends its process; one that ends without is counted in ``ended_by_itself``.
     """
 
     def __init__(self, name: str, start: Start, touched: set[int]) -> None:
@@ -40,21 +42,34 @@ class Slot:
         self._start, self._touched = start, touched
         self._generation = 0
         self.started_again = -1
+        self.ended_by_itself = 0
         self.fill()
 
     def fill(self) -> None:
         """Start a process here."""
         self._generation += 1
         self.started_again += 1
+        self.is_told_to_end = False
         self.process = self._start(f"{self.name}-{self._generation}")
 
-    def tend(self) -> None:
-        """Start the next process if this one has ended."""
-        if self.process.status is not None:
-            if self.process.status:
-                self.touch(self.process.pid)
-            self.process.stop()
-            self.fill()
+    def tend(self) -> str | None:
+        """Start the next process if this one has ended; what to say if nobody had told it to."""
+        status = self.process.status
+        if status is None:
+            return None
+        said = None if self.is_told_to_end else f"{self.process.name} has ended by itself with status {status}"
+        self.ended_by_itself += said is not None
+        if status:
+            self.touch(self.process.pid)
+        self.process.stop()
+        self.fill()
+        return said
+
+    def kill(self) -> None:
+        """SIGKILL to its process and to its children."""
+        self.is_told_to_end = True
+        for pid in self.family():
+            send_signal(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End its process, whichever it is by now, and leave the place empty."""
@@ -96,6 +111,8 @@ class Stack:
             raise MissingServer("PostgreSQL is not installed; install it with: apt-get install postgresql")
         self.folder, self._concurrency, self._writer_app = folder, concurrency, writer_app
         self.outbox, self.disk_flag = folder / "outbox", folder / "disk-full"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self.truth = Truth(folder / "truth")
         self.touched: set[int] = set()
         self.removed: dict[int, float] = {}
@@ -117,7 +134,7 @@ class Stack:
         self.broker_loses = self.broker.loses_what_it_sends
         self._closing.callback(self.broker.remove)
         self.database = InstalledPostgres(programs, self.folder)
-        self._closing.callback(self.database.stop)
+        self._closing.callback(self._stop_database)
         upgrade_database(self.database.url)
         self.proxy = Proxy(self.database.port)
         self._closing.callback(self.proxy.stop)
@@ -127,11 +144,11 @@ class Stack:
         """All places, workers first."""
         return [*self.workers, *self.writers]
 
-    def tend(self) -> None:
-        """Start again whatever has ended, and read what the tasks have written down."""
-        for slot in self.slots:
-            slot.tend()
+    def tend(self) -> list[str]:
+        """Start again whatever has ended, and read what the tasks have written down; what is to be said of it."""
+        said = [sentence for slot in self.slots if (sentence := slot.tend())]
         self.truth.read()
+        return said
 
     def set_clock(self, slot: Slot, seconds: int) -> None:
         """Make the wall clock of a place wrong by so many seconds."""
@@ -180,7 +197,12 @@ class Stack:
             "AUREA_RESEND_SECONDS": f"{RESEND_SECONDS}",
             "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": f"{WRITER_VISIBILITY_SECONDS}",
             "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(self.temporary),  # what is killed leaves something there
         }
+
+    def _stop_database(self) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):  # a fault may have stopped it already
+            self.database.stop()
 
     def close(self) -> None:
         """End everything that was started here."""
@@ -192,18 +214,24 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:  # frozen processes would not hear a SIGTERM, and nobody asks for their events any more
+            for slot in self.slots:
+                slot.kill()
         self.close()
 
 
 def end_all(slots: Sequence[Slot]) -> None:
     """SIGTERM until all have ended; a busy Celery worker on Redis sometimes hears only the second one."""
     until = time.monotonic() + END_SECONDS
+    for slot in slots:
+        slot.is_told_to_end = True
     while (running := [slot.process for slot in slots if slot.process.status is None]) and time.monotonic() < until:
         for process in running:
             process.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: all(one.status is not None for one in running), "the end", seconds=ASK_AGAIN_SECONDS)
     for slot in slots:
+        slot.touch(*slot.family())  # of those that have not: they are killed now
         slot.process.stop()
 
 
