@@ -15,6 +15,8 @@ from aurea_celery.delivery.broker import metrics_queue
 from aurea_celery.settings import Settings
 
 TIMEOUT_SECONDS = 5.0
+CONFIRMED = {"confirm_publish": True}
+"""Else RabbitMQ may be killed with what it was sent and had not written yet."""
 
 
 class Tapped(NamedTuple):
@@ -40,7 +42,9 @@ class Tap:
             OSError: If the broker does not answer.
         """
         if self._connection is None:
-            self._connection = Connection(self._broker_url, connect_timeout=TIMEOUT_SECONDS)
+            self._connection = Connection(
+                self._broker_url, connect_timeout=TIMEOUT_SECONDS, transport_options=CONFIRMED
+            )
         channel = self._connection.default_channel
         message = metrics_queue(Settings())(channel).get(accept=["json"])
         if message is None:

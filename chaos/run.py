@@ -21,8 +21,8 @@ QUIET_SECONDS = 3.0
 MOST_SENT_AGAIN = 20
 LOOK_SECONDS = 2.0
 SEND_AGAIN_SECONDS = 0.5
-CAREFULLY = {"confirm_publish": True, "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-"""RabbitMQ says what it has taken, and kombu does not connect for ever, at ever longer intervals."""
+ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+"""Else kombu connects for ever, at ever longer intervals."""
 
 Say = Callable[[str], None]
 
@@ -42,7 +42,7 @@ class Sender(threading.Thread):
 
     def __init__(self, broker_url: str, tasks: Mapping[str, Assignment]) -> None:
         super().__init__(name="sender", daemon=True)
-        self._app = Celery("client", broker=broker_url, broker_transport_options=CAREFULLY)
+        self._app = Celery("client", broker=broker_url, broker_transport_options=ONE_TRY)
         self._tasks = list(tasks.items())
         self._stopping = threading.Event()
 
