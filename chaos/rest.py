@@ -29,18 +29,23 @@ BOOKS = "SELECT pid, sum(captured - written - rejected)::bigint AS missing FROM 
 
 def come_to_rest(stack: Stack, say: Say) -> None:
     """Stop the workers, send what is left in every outbox, and wait until the writers have written all of it."""
-    end_all(stack.workers)
+    _end(stack.workers, say)
     stack.truth.read()
     collector = stack.start_collector()
     living = [collector, *stack.writers]
     _wait(lambda: not _left_by_the_dead(stack, living), "every outbox being empty", living, say)
-    end_all([collector])
+    _end([collector], say)
     names = ("aurea_metrics", "aurea_metrics.unacked_index")
     _wait(lambda: stack.broker.messages(*names) == 0, "the writers' queue being empty", stack.writers, say)
-    end_all(stack.writers)
+    _end(stack.writers, say)
     left = [path.name for path in stack.outbox_folders()]
     if left:
         say(f"left in the outbox: {', '.join(left)}")
+
+
+def _end(slots: list[Slot], say: Say) -> None:
+    for sentence in end_all(slots):
+        say(sentence)
 
 
 def _left_by_the_dead(stack: Stack, living: list[Slot]) -> list[str]:

@@ -170,5 +170,6 @@ class Run:
         elif now - self._moved_at > STALL_SECONDS:
             self._stood_still += 1
             self._say("the workers stand still and are started again")
-            end_all(self._stack.workers)
+            for sentence in end_all(self._stack.workers):
+                self._say(sentence)
             self._moved_at = time.monotonic()

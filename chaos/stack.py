@@ -25,7 +25,7 @@ VISIBILITY_SECONDS = 4
 WRITER_VISIBILITY_SECONDS = 3
 RESEND_SECONDS = 4
 ASK_AGAIN_SECONDS = 5.0
-END_SECONDS = 60.0
+END_SECONDS = 30.0
 
 Start = Callable[[str], Process]
 
@@ -220,8 +220,11 @@ class Stack:
         self.close()
 
 
-def end_all(slots: Sequence[Slot]) -> None:
-    """SIGTERM until all have ended; a busy Celery worker on Redis sometimes hears only the second one."""
+def end_all(slots: Sequence[Slot]) -> list[str]:
+    """SIGTERM until all have ended, and SIGKILL to those that do not; what is to be said of these.
+
+    A busy Celery worker on Redis sometimes hears only the second SIGTERM.
+    """
     until = time.monotonic() + END_SECONDS
     for slot in slots:
         slot.is_told_to_end = True
@@ -230,9 +233,13 @@ def end_all(slots: Sequence[Slot]) -> None:
             process.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: all(one.status is not None for one in running), "the end", seconds=ASK_AGAIN_SECONDS)
+    hung = [slot for slot in slots if slot.process.status is None]
+    for slot in hung:
+        slot.touch(*slot.family())
+        slot.kill()
     for slot in slots:
-        slot.touch(*slot.family())  # of those that have not: they are killed now
         slot.process.stop()
+    return [f"{slot.process.name} did not end when it was told to, and was killed" for slot in hung]
 
 
 def pid_of(outbox_folder: str) -> int:
