@@ -80,7 +80,7 @@ def find(stack: Stack, sent: int) -> tuple[Verdict, Audit]:
     audited = audit(stack.database.url)
     judge_effort(verdict, stack.truth.executions, sent)
     judge_books(verdict, books)
-    judge_rejected(verdict, {_text_of(payload) for payload in rejected}, stack.planted)
+    judge_rejected(verdict, {_text_of(payload) for payload in rejected}, stack.planted, stack.forgotten)
     verdict.wrong += [
         f"{count} sums of {table} differ from the rows" for table, count in audited.rollup_differences.items()
     ]

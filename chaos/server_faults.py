@@ -74,8 +74,7 @@ class BrokerAway(Fault):
     def end(self) -> None:
         """Start it again."""
         if self._forget:
-            self.stack.broker.forget()
-            self.stack.broker_loses = True
+            self.stack.forget_broker()
         self.stack.broker.start()
 
 

@@ -119,6 +119,7 @@ class Stack:
         self.workers: list[Slot] = []
         self.writers: list[Slot] = []
         self.planted: set[str] = set()
+        self.forgotten: set[str] = set()
         self._closing = contextlib.ExitStack()
         try:
             self._start_servers(broker, programs)
@@ -157,6 +158,13 @@ class Stack:
     def outbox_folders(self) -> list[Path]:
         """The outbox folders of all processes."""
         return [path for path in self.outbox.glob("*/*") if path.name[0] != "."]
+
+    def forget_broker(self) -> None:
+        """Take the data of the stopped broker away: what was put into its queues and not yet written is gone too."""
+        self.broker.forget()
+        self.broker_loses = True
+        self.forgotten |= self.planted
+        self.planted.clear()
 
     def start_collector(self) -> Slot:
         """A worker with nothing to do, which sends what others left in their outbox."""
