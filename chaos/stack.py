@@ -213,7 +213,9 @@ class Stack:
             self.database.stop()
 
     def close(self) -> None:
-        """End everything that was started here."""
+        """End everything that was started here, at once: what is frozen would not hear a SIGTERM."""
+        for slot in self.slots:
+            slot.kill()
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -222,9 +224,6 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:  # frozen processes would not hear a SIGTERM, and nobody asks for their events any more
-            for slot in self.slots:
-                slot.kill()
         self.close()
 
 
