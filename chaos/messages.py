@@ -45,8 +45,9 @@ class Tap:
             self._connection = Connection(
                 self._broker_url, connect_timeout=TIMEOUT_SECONDS, transport_options=CONFIRMED
             )
-        channel = self._connection.default_channel
-        message = metrics_queue(Settings())(channel).get(accept=["json"])
+        queue = metrics_queue(Settings())(self._connection.default_channel)
+        queue.declare()  # RabbitMQ that has forgotten it would close the channel
+        message = queue.get(accept=["json"])
         if message is None:
             return None
         planted = self._send_in_its_place(message)
