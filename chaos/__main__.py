@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from chaos.brokers import MissingServer
 from chaos.kinds import FAULTS
@@ -19,6 +21,7 @@ from chaos.stack import Stack
 
 CLEAN, FOUND, NOT_RUN = 0, 1, 2
 DELIVERIES = ("background", "sync")
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 APPS = {"none": "chaos.app", "ack-before-commit": "chaos.broken_app"}
 
 
@@ -86,6 +89,7 @@ def run(options: argparse.Namespace, folder: Path, steps: list[Step]) -> int:
     seconds = time.monotonic() - began_at
     say(
         f"{counts.faults} faults, {counts.begun} executions begun, {counts.started_again} processes started again, "
+        f"of which {counts.ended_by_themselves} had ended by themselves, "
         f"workers stood still {counts.stood_still} times, {seconds:.0f} s"
     )
     say(summary_of(verdict, audited, seconds))
@@ -97,5 +101,18 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def end_in_order(number: int, _: FrameType | None) -> None:
+    """Called for SIGINT and SIGTERM: what was started is ended on the way out, undisturbed by another signal.
+
+    Raises:
+        SystemExit: With the status that a shell shows for a process that was ended so.
+    """
+    for one in ENDING_SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    for ending_signal in ENDING_SIGNALS:
+        signal.signal(ending_signal, end_in_order)
     sys.exit(main())

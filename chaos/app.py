@@ -18,9 +18,9 @@ from aurea_celery import Aurea, record_usage  # noqa: E402
 from chaos.disk import Disk  # noqa: E402
 from chaos.truth import Ledger  # noqa: E402
 
-disk = Disk(Path(os.environ["CHAOS_DISK_FLAG"]))
 VISIBILITY_SECONDS = int(os.environ["CHAOS_VISIBILITY_SECONDS"])
 
+disk = Disk(Path(os.environ["CHAOS_DISK_FLAG"]))
 ledger = Ledger(Path(os.environ["CHAOS_TRUTH"]))
 app = Celery("chaos", broker=os.environ["CHAOS_BROKER_URL"])
 app.conf.update(

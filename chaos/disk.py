@@ -17,28 +17,25 @@ from aurea_celery.delivery.outbox import RETRY_SECONDS
 
 
 class Disk:
-    """The disk as one process sees it, which is full while a flag file is there."""
+    """The disk of one process, which is as full as a flag file says."""
 
     def __init__(self, flag: Path) -> None:
         self._flag = flag
-        self._was_full = False
-        self._in_memory_until = 0.0
+        self._full_until = 0.0
 
     def obey(self) -> bool:
-        """Take the limit of the flag file, or none; whether an outbox may keep in memory what ends from now on.
+        """Take the limit of the flag file, or none if it is not there; whether an outbox may keep events in memory.
 
-        It does so for some time after the disk has refused something.
+        That is so while there is a limit, and until an outbox that met it tries again.
         """
         try:
             limit = int(self._flag.read_text() or "0")
         except FileNotFoundError:
             limit = resource.RLIM_INFINITY
-        is_full = limit != resource.RLIM_INFINITY
-        if is_full or self._was_full:
-            self._in_memory_until = time.monotonic() + RETRY_SECONDS
-        self._was_full = is_full
-        _limit(limit)
-        return is_full or time.monotonic() < self._in_memory_until
+        was_full = _limit(limit) != resource.RLIM_INFINITY
+        if was_full or limit != resource.RLIM_INFINITY:
+            self._full_until = time.monotonic() + RETRY_SECONDS
+        return time.monotonic() < self._full_until
 
 
 @contextlib.contextmanager
@@ -59,7 +56,9 @@ def fill(flag: Path, most_bytes: int) -> None:
     os.replace(hidden, flag)  # noqa: PTH105 - atomic, and named as what it is
 
 
-def _limit(most_bytes: int) -> None:
+def _limit(most_bytes: int) -> int:
+    """Set the limit; which there was before."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if soft != most_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    return soft

@@ -48,8 +48,8 @@ from pathlib import Path
 from chaos import disk
 from chaos.truth import Ledger
 folder = Path(sys.argv[1])
-one = disk.Disk(folder / "flag")
-assert one.obey()
+full_disk = disk.Disk(folder / "flag")
+assert full_disk.obey()
 try:
     (folder / "other").write_text("does not fit")
 except OSError as error:
@@ -57,7 +57,7 @@ except OSError as error:
 for number in range(1000):
     Ledger(folder / "truth").append("begun", f"{number}")
 (folder / "flag").unlink()
-assert one.obey(), "an outbox does not try again at once"
+assert full_disk.obey(), "an outbox that met it tries again in a second"
 (folder / "other").write_text("fits")
 """
 
