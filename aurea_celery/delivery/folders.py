@@ -84,14 +84,18 @@ class Folders:
         return not child or parent == self._outbox.name or not is_owned(folder.path.with_name(parent))
 
     def _visible(self) -> list[Path]:
-        """All folders but those still being made; forgets the ones that are gone."""
+        """All folders but those still being made; forgets the dead ones' that are gone.
+
+        A living process makes its folder anew, and how far the last one was read tells what was in it.
+        """
         try:
             paths = [path for path in self._outbox.root.iterdir() if path.name[0] != "."]
         except OSError:  # not made yet, or it cannot be: then events are in memory
             return []
         names = {path.name for path in paths}
         for name in self._known.keys() - names:
-            self._known.pop(name).release()
+            if self._known[name].adopted:
+                self._known.pop(name).release()
         now = time.monotonic()
         self._left_alone_until = {name: until for name, until in self._left_alone_until.items() if until > now}
         return [path for path in paths if path.name not in self._left_alone_until]
