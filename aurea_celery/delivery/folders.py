@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.folder import Folder, is_owned
 from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.settings import Settings
+
+if TYPE_CHECKING:
+    from kombu import Connection
 
 LEFT_ALONE_SECONDS = 60.0
 MOST_ADOPTED = 16
 """Folders of dead processes that are taken over at a time: each costs the host a file descriptor meanwhile."""
+
+
+def outbox_root(connection: Connection, settings: Settings) -> Path:
+    """The folder of all that goes to one broker and queue; the broker's password is not part of its name."""
+    destination = hashlib.sha256(f"{connection.as_uri()} {settings.queue}".encode()).hexdigest()[:12]
+    return Path(settings.outbox_dir).expanduser() / destination
 
 
 class Folders:

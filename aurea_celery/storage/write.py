@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,31 +18,15 @@ from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
 from aurea_celery.storage import incoming, partitions
+from aurea_celery.storage.bookkeeping import Entry, Way, keep_books
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
 from aurea_celery.storage.rows import Price, rows_of
-from aurea_celery.storage.schema import metrics_rejected, metrics_sources
+from aurea_celery.storage.schema import metrics_rejected
 
 logger = logging.getLogger("aurea_celery")
 
 LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
-
-
-_books, _new = metrics_sources.c, insert(metrics_sources).excluded
-ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
-    index_elements=["source_id"],
-    set_={
-        "captured": sa.func.greatest(_books.captured, _new.captured),
-        "written": _books.written + _new.written,
-        "rejected": _books.rejected + _new.rejected,
-        "duplicates": _books.duplicates + _new.duplicates,
-        # Drop counters only grow: the later of two reports is the one with more captured.
-        "dropped": sa.case((_new.captured >= _books.captured, _new.dropped), else_=_books.dropped),
-        "excluded": sa.func.greatest(_books.excluded, _new.excluded),
-        "sampled_out": sa.func.greatest(_books.sampled_out, _new.sampled_out),
-        "last_seen_at": sa.func.greatest(_books.last_seen_at, _new.last_seen_at),
-    },
-)
 
 
 InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
@@ -62,6 +46,7 @@ class Delivered(NamedTuple):
     source: Source
     events: list[TaskEvent]
     unreadable: list[Unreadable]
+    through: Way = "queue"
 
 
 class Writer:
@@ -96,8 +81,9 @@ class Writer:
         except msgspec.DecodeError as error:
             self.reject(f"not a batch of events: {error}", batch)
             return None
+        delivered = [_delivered(one.source, one.events) for one in decoded.sources]
         try:
-            self._transact([_delivered(one.source, one.events) for one in decoded.sources])
+            self._transact(delivered)
         except DatabaseError:
             raise
         except Exception as error:  # a fault of ours must not cost the events
@@ -105,20 +91,20 @@ class Writer:
                 "aurea-celery: a batch could not be written (%s); it is kept in the table metrics_rejected",
                 type(error).__name__,
             )
-            self.reject(f"internal fault: {type(error).__name__}", batch)
+            self.reject(f"internal fault: {type(error).__name__}", batch, delivered)
         return decoded.receipt
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
-        """Write events that did not come through the queue.
+        """Write events that came in a request to the API.
 
         Raises:
             DatabaseUnavailable: If the database cannot take them now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
-        self._transact([Delivered(source, events, [])])
+        self._transact([Delivered(source, events, [], "api")])
 
-    def reject(self, reason: str, payload: str) -> None:
-        """Keep a message that is not a batch of ours, with the reason.
+    def reject(self, reason: str, payload: str, delivered: Sequence[Delivered] = ()) -> None:
+        """Keep a message that cannot be written, with the reason; ``delivered`` is what it holds, where that is known.
 
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
@@ -127,7 +113,8 @@ class Writer:
         with translating(self._url):
             self._prepare()
             with self._engine.begin() as connection:
-                _reject(connection, None, Unreadable(reason, payload))
+                kept = _reject(connection, None, Unreadable(reason, payload))
+                _note_rejected(connection, delivered, kept)
 
     def close(self) -> None:
         """Close the connections."""
@@ -264,27 +251,34 @@ def _reject(connection: sa.Connection, source: Source | None, unreadable: Unread
     return len(found.all())
 
 
+def _note_rejected(connection: sa.Connection, delivered: Sequence[Delivered], kept: int) -> None:
+    """Note in the books that a batch was rejected whole, unless the books are what cannot be written."""
+    rejected = Counter({sender: kept * (len(one.events) + len(one.unreadable)) for sender, one in enumerate(delivered)})
+    try:
+        with connection.begin_nested():
+            _keep_books(connection, delivered, Counter(), rejected)
+    except ValueError:  # NUL, which the driver does not even send
+        return
+    except DBAPIError as error:
+        if not is_data_error(error):
+            raise
+
+
 def _keep_books(
-    connection: sa.Connection, delivered: list[Delivered], written: Counter[int], rejected: Counter[int]
+    connection: sa.Connection, delivered: Sequence[Delivered], written: Counter[int], rejected: Counter[int]
 ) -> None:
     """Add to the books of every source what became of its events."""
-    now = from_us(now_us())
-    sources = [
-        {
-            "source_id": part.source.source_id,
-            "host": part.source.host,
-            "pid": part.source.pid,
-            "captured": part.source.captured,
-            "written": written[sender],
-            "rejected": rejected[sender],
-            "duplicates": len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
-            "dropped": part.source.dropped,
-            "excluded": part.source.excluded,
-            "sampled_out": part.source.sampled_out,
-            "first_seen_at": now,
-            "last_seen_at": now,
-        }
-        for sender, part in enumerate(delivered)
-    ]
-    if sources:
-        connection.execute(ADD_TO_BOOKS, sources)
+    keep_books(
+        connection,
+        [
+            Entry(
+                source=part.source,
+                written=written[sender],
+                rejected=rejected[sender],
+                duplicates=len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
+                through=part.through,
+                last_event_at=from_us(max(event.ended_at_us for event in part.events)) if written[sender] else None,
+            )
+            for sender, part in enumerate(delivered)
+        ],
+    )
