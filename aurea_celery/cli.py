@@ -60,7 +60,7 @@ def db_upgrade(context: click.Context) -> None:
 @db.command("rebuild", cls=_Command)
 @click.pass_context
 def db_rebuild(context: click.Context) -> None:
-    """Make every rollup anew from the rows, if check found a wrong sum; writers wait meanwhile."""
+    """Make every rollup anew from the rows, if aurea check found a wrong sum; writers wait meanwhile."""
     from aurea_celery.storage.audit import rebuild  # noqa: PLC0415 - heavy
 
     rebuild(_database_url(context))
