@@ -11,7 +11,16 @@ from aurea_celery.storage.pulse import WRITING_SECONDS, counted, duration, execu
 
 MOST_NAMED = 3
 
-Kind = Literal["accounted_for", "nobody_writes", "missing", "dropped", "sums_wrong", "broker_silent", "on_the_way"]
+Kind = Literal[
+    "accounted_for",
+    "nobody_writes",
+    "missing",
+    "dropped",
+    "sums_wrong",
+    "broker_silent",
+    "outbox_unreadable",
+    "on_the_way",
+]
 
 EXIT_STATUS: dict[Kind, int] = {
     "accounted_for": 0,
@@ -19,6 +28,7 @@ EXIT_STATUS: dict[Kind, int] = {
     "dropped": 1,
     "sums_wrong": 1,
     "broker_silent": 3,
+    "outbox_unreadable": 3,
     "on_the_way": 3,
     "nobody_writes": 4,
 }
@@ -49,6 +59,7 @@ def findings(facts: Facts) -> list[Finding]:
         ("dropped", _dropped(facts)),
         ("sums_wrong", _sums_wrong(facts)),
         ("broker_silent", _broker_silent(facts)),
+        ("outbox_unreadable", _outbox_unreadable(facts)),
         ("on_the_way", _on_the_way(missing, facts)),
     ]
     said = [Finding(kind, sentence) for kind, sentence in found if sentence]
@@ -101,6 +112,13 @@ def _broker_silent(facts: Facts) -> str | None:
     if facts.broker is None or facts.broker.messages is not None:
         return None
     return f"The broker {facts.broker.url} does not answer, so that nobody knows what waits there"
+
+
+def _outbox_unreadable(facts: Facts) -> str | None:
+    if facts.held is None or not facts.held.unreadable:
+        return None
+    said = counted(facts.held.unreadable, "outbox cannot be read", "outboxes cannot be read")
+    return f"{said} in {facts.held.root}; run this as the user who owns them"
 
 
 def _on_the_way(missing: list[ProcessBooks], facts: Facts) -> str | None:

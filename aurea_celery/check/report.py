@@ -20,7 +20,8 @@ def exit_status(facts: Facts) -> int:
 def as_text(facts: Facts, *, by_process: bool) -> str:
     """For people: what was found, one sentence a line, the worst first; then the books."""
     lines = [f"{finding.sentence}." for finding in findings(facts)]
-    lines += _notes(facts)
+    left_out = {"excluded": facts.books.excluded, "sampled out": facts.books.sampled_out}
+    lines += [f"Left out by the settings: {count:,} {how}." for how, count in left_out.items() if count]
     rows: list[tuple[str, Books | ProcessBooks]] = [(ALL, facts.books)]
     if by_process:
         rows += [(f"{process.host} pid {process.pid}", process) for process in facts.processes]
@@ -48,17 +49,6 @@ def as_json(facts: Facts, *, by_process: bool) -> bytes:
         }
         | ({"processes": [_process(process) for process in facts.processes]} if by_process else {})
     )
-
-
-def _notes(facts: Facts) -> list[str]:
-    """What else one should know of the numbers."""
-    left_out = {"excluded": facts.books.excluded, "sampled out": facts.books.sampled_out}
-    notes = [f"Left out by the settings: {count:,} {how}." for how, count in left_out.items() if count]
-    if facts.held and facts.held.unreadable:
-        notes.append(
-            f"Outbox folders that cannot be read: {facts.held.unreadable:,}; run this as the user who owns them."
-        )
-    return notes
 
 
 def _outbox(held: Held) -> dict[str, object]:

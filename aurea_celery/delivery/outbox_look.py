@@ -22,7 +22,7 @@ class FoundFolder(NamedTuple):
 
 
 class OutboxLook(NamedTuple):
-    """What was found below ``root``; ``unreadable`` counts the folders that this user may not read."""
+    """What was found below ``root``; ``unreadable`` counts the folders that cannot be read."""
 
     root: Path
     folders: list[FoundFolder]
@@ -34,11 +34,13 @@ class _Ended(msgspec.Struct):
 
 
 def look_at_outbox(root: Path) -> OutboxLook | None:
-    """Every folder of the processes that send to one place; None if there has never been one, or it may not be read."""
+    """Every folder of the processes that send to one place; None if there has never been one."""
     try:
         paths = [path for path in root.iterdir() if path.name[0] != "."]
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError:
+        return OutboxLook(root, [], unreadable=1)
     folders, unreadable = [], 0
     for path in paths:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -10,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from aurea_celery.delivery.outbox import Outbox
-from aurea_celery.events import encode_batch
+from aurea_celery.events import Cost, ModelCall, encode, encode_batch
 from aurea_celery.pricing import price
-from aurea_celery.storage.books import Books, read_books
+from aurea_celery.storage.books import Books, read_books, read_process_books
 from aurea_celery.storage.write import Writer
 from tests.support.databases import connected
 from tests.support.recorded import execution, source, write
@@ -101,3 +102,48 @@ def test_a_full_outbox_drops_what_it_has_captured(connection: sa.Connection, dat
 
     assert (books.captured, books.written, books.pending, books.dropped) == (5, 1, 0, 4)
     assert books.dropped_by_reason == {"outbox_full": 4}
+
+
+def test_what_was_dropped_is_kept_whichever_report_comes_last(connection: sa.Connection, database_url: str) -> None:
+    first = source(captured=5, damaged=2)
+    for dropped in ({"outbox_full": 1}, {}, {"outbox_full": 1, "damaged": 1}):
+        write(database_url, sender=msgspec.structs.replace(first, dropped=dropped))
+    write(database_url, sender=first)
+
+    books = read_books(connection)
+
+    assert books.dropped_by_reason == {"damaged": 2, "outbox_full": 1}
+    assert (books.dropped, books.pending) == (3, 2)
+
+
+def test_a_batch_that_is_rejected_whole_is_not_pending(connection: sa.Connection, database_url: str) -> None:
+    def broken(_call: ModelCall, _at: datetime) -> Cost:
+        raise ZeroDivisionError
+
+    writer = Writer(database_url, broken)
+    batch = encode_batch([(source(captured=2), [encode(execution()), encode(execution())])]).decode()
+    for _ in range(2):
+        writer.write(batch)
+    writer.close()
+
+    books = read_books(connection)
+
+    assert (books.captured, books.rejected, books.pending, books.duplicates) == (2, 2, 0, 2)
+
+
+def test_the_processes_that_are_asked_for_are_read(connection: sa.Connection, database_url: str) -> None:
+    settled, open_one, dropping = source(captured=1), source(captured=2), source(captured=2, outbox_full=1)
+    for sender in (settled, open_one, dropping):
+        write(database_url, execution(), sender=sender)
+
+    missing = read_process_books(connection)
+    named = read_process_books(connection, [settled.source_id])
+    every = read_process_books(connection, every_process=True)
+
+    assert [one.source_id for one in missing] == [open_one.source_id, dropping.source_id]
+    assert len(named) == len(every) == 3
+    assert [(one.captured, one.published, one.written, one.dropped, one.pending) for one in every] == [
+        (1, 1, 1, 0, 0),
+        (2, 2, 1, 0, 1),
+        (2, 1, 1, 1, 0),
+    ]

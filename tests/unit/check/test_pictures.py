@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,15 @@ def test_every_finding_and_reason_is_explained() -> None:
 )
 def test_other_sentences(changed: dict[str, Any], sentence: str) -> None:
     seen = facts(process(311, 5, 5))
-    seen = Facts(**{**vars(seen), "books": msgspec.structs.replace(seen.books, **changed)})
+    seen = replace(seen, books=msgspec.structs.replace(seen.books, **changed))
 
     assert as_text(seen, by_process=False).startswith(sentence)
+
+
+def test_an_outbox_that_cannot_be_read_is_not_accounted_for() -> None:
+    seen = facts(process(311, 5, 5))
+    assert seen.held is not None
+    seen = replace(seen, held=replace(seen.held, unreadable=2))
+
+    assert as_text(seen, by_process=False).startswith(f"2 outboxes cannot be read in {ROOT}; run this as the user")
+    assert exit_status(seen) == 3
