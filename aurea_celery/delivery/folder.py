@@ -118,14 +118,14 @@ class Folder:
         self.remove_sent()
 
     def send_again(self) -> None:
-        """What has no receipt was lost: the next :meth:`read` begins there."""
-        self._place = self.in_flight.begin or self._place
+        """What has no receipt was lost: the next :meth:`read` begins there, unless somebody has removed it."""
+        self._place = next((one for one in self.in_flight.begins if self._path_of(one.segment).exists()), self._place)
         self.in_flight.send_again()
         self.is_closed = False
 
     def remove_sent(self) -> None:
         """Remove the segments of which everything has arrived."""
-        keep_from = (self.in_flight.begin or self._place).segment
+        keep_from = (*self.in_flight.begins, self._place)[0].segment
         if keep_from > self._kept_from:
             self._kept_from = keep_from
             for segment in self._segments():

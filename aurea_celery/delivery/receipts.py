@@ -37,9 +37,9 @@ class InFlight:
         return len(self._sent)
 
     @property
-    def begin(self) -> Place | None:
-        """Where the oldest of it begins."""
-        return self._sent[0].begin if self._sent else None
+    def begins(self) -> list[Place]:
+        """Where each of it begins."""
+        return [one.begin for one in self._sent]
 
     @property
     def is_overtaken(self) -> bool:

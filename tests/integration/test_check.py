@@ -25,6 +25,9 @@ from tests.support.servers import free_port, wait_until
 SCRIPT = "tests.support.script"
 WITH_APP = ("celery", "-A", "tests.support.user_app", "aurea", "check")
 ALONE = ("aurea_celery.cli", "check")
+# A script that takes its time sends more than one message.
+WAITING = r"(1 message waits|\d+ messages wait) in aurea_metrics"
+START_ONE = r"start one: celery -A yourapp aurea writer\."
 
 
 class Said(NamedTuple):
@@ -82,12 +85,11 @@ def test_before_while_and_after_somebody_writes(installation: Installation) -> N
     ended = check(installation)
 
     assert unwritten.status == 4
-    assert unwritten.lines[0] == (
-        "Nobody is writing: no writer has ever written to this database and 1 message waits in aurea_metrics;"
-        " start one: celery -A yourapp aurea writer."
+    assert re.fullmatch(
+        rf"Nobody is writing: no writer has ever written to this database and {WAITING}; {START_ONE}", unwritten.first
     )
     assert re.fullmatch(
-        r"30 executions are on their way: 1 message waits in aurea_metrics,"
+        rf"30 executions are on their way: {WAITING},"
         r" 30 in the outbox of this host, the oldest for \d+ seconds?\.",
         unwritten.lines[1],
     )
@@ -96,10 +98,7 @@ def test_before_while_and_after_somebody_writes(installation: Installation) -> N
     assert written.lines[3].split()[:-1] == ["all", "processes", "30", "30", "30", "0", "0", "0"]
     assert f"{socket.gethostname()} pid" in written.lines[4]
     assert ended.status == 4
-    assert ended.first == (
-        "Nobody is writing: the last write is 14 minutes old and 1 message waits in aurea_metrics;"
-        " start one: celery -A yourapp aurea writer."
-    )
+    assert re.fullmatch(rf"Nobody is writing: the last write is 14 minutes old and {WAITING}; {START_ONE}", ended.first)
 
 
 def test_a_broker_that_is_away(installation: Installation) -> None:

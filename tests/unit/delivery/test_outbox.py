@@ -351,6 +351,27 @@ def test_what_was_in_a_removed_outbox_is_counted_as_dropped(
     assert (source.captured, source.dropped) == (7, {"outbox_removed": 5})
 
 
+def test_what_was_sent_before_the_outbox_was_removed_is_not_counted_as_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if its receipt never comes: it cannot be sent again, and may have arrived."""
+    monkeypatch.setattr("aurea_celery.delivery.outbox.LOOK_SECONDS", 0)
+    outbox, sender = make_outbox(tmp_path), MemorySender()
+    sender.reply_to = "receipts"
+    publisher = Publisher(outbox, sender, Settings(resend_seconds=0.0))
+    outbox.finish(make_event())
+    publisher.ship()
+    sender.to_receive.clear()
+    outbox.finish(make_event())
+    shutil.rmtree(outbox.path)
+    publisher.ship()
+    outbox.finish(make_event())
+    publisher.ship()
+
+    (source,) = sender.sources.values()
+    assert (source.captured, len(sender.events), source.dropped) == (3, 2, {"outbox_removed": 1})
+
+
 def test_what_went_through_memory_is_not_taken_for_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aurea_celery.delivery.outbox.RETRY_SECONDS", 0)
     outbox, sender = make_outbox(tmp_path, batch_events=2), MemorySender()
