@@ -125,30 +125,6 @@ def test_what_was_sent_before_the_outbox_was_removed_is_not_counted_as_dropped(
     assert (source.captured, len(sender.events), source.dropped) == (3, 2, {"outbox_removed": 1})
 
 
-def test_what_went_through_memory_is_not_taken_for_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aurea_celery.delivery.outbox.RETRY_SECONDS", 0)
-    outbox, sender = make_outbox(tmp_path, batch_events=2), MemorySender()
-    publisher = Publisher(outbox, sender, Settings())
-    write = outbox._write
-
-    def full(_line: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    for _ in range(3):
-        outbox.finish(make_event())
-    publisher.ship()
-    monkeypatch.setattr(outbox, "_write", full)
-    for _ in range(3):
-        outbox.finish(make_event())
-    monkeypatch.setattr(outbox, "_write", write)
-    for _ in range(3):
-        outbox.finish(make_event())
-    publisher.ship()
-
-    (source,) = sender.sources.values()
-    assert (source.captured, len(sender.events), source.dropped) == (9, 9, {})
-
-
 def test_interrupting_itself_ends_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a signal's handler or the garbage collector does, in the middle of a write."""
     outbox = make_outbox(tmp_path)

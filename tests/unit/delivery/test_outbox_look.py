@@ -9,18 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurea_celery.delivery.folder import is_owned
-from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.outbox_look import look_at_outbox, oldest_of_last
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.delivery.records import HEAD, pack
 from aurea_celery.events import Source
 from aurea_celery.settings import Settings
 from tests.support.events import BASE_US, make_event
+from tests.support.outboxes import make_outbox
 from tests.support.senders import MemorySender
-
-
-def make_outbox(root: Path, batch_events: int = 3) -> Outbox:
-    return Outbox(root, batch_events=batch_events, max_bytes=10**9)
 
 
 def sources_in(root: Path) -> dict[str, Source]:
@@ -34,7 +30,7 @@ def test_the_counters_are_those_of_the_process(
     captured: int, left_out: int, sent: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root = tmp_path_factory.mktemp("outbox")
-    outbox = make_outbox(root)
+    outbox = make_outbox(root, batch_events=3)
     for _ in range(captured):
         outbox.finish(make_event())
     for _ in range(left_out):
@@ -48,7 +44,7 @@ def test_the_counters_are_those_of_the_process(
 
 
 def test_the_age_of_what_is_left(tmp_path: Path) -> None:
-    outbox = make_outbox(tmp_path)
+    outbox = make_outbox(tmp_path, batch_events=3)
     for number in range(8):
         outbox.finish(make_event(ended_at_us=BASE_US + 1_500 + number))
 
@@ -61,7 +57,7 @@ def test_the_age_of_what_is_left(tmp_path: Path) -> None:
 
 
 def test_what_is_no_outbox_is_passed_over_and_counted(tmp_path: Path) -> None:
-    outbox = make_outbox(tmp_path)
+    outbox = make_outbox(tmp_path, batch_events=3)
     outbox.finish(make_event())
     (tmp_path / ".being-made").mkdir()
     (tmp_path / "empty").mkdir()
