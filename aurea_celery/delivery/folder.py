@@ -119,7 +119,10 @@ class Folder:
 
     def send_again(self) -> None:
         """What has no receipt was lost: the next :meth:`read` begins there, unless somebody has removed it."""
-        self._place = next((one for one in self.in_flight.begins if self._path_of(one.segment).exists()), self._place)
+        begins = self.in_flight.begins
+        ends = [*begins[1:], self._place]
+        there = (begin for begin, end in zip(begins, ends, strict=True) if self._path_of(end.segment).exists())
+        self._place = next(there, self._place)
         self.in_flight.send_again()
         self.is_closed = False
 
