@@ -18,6 +18,7 @@ from celery.worker.request import Request
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.broker import WRITE_TASK, Broker, metrics_queue
 from aurea_celery.errors import ConfigurationError, DatabaseError
+from aurea_celery.queue_look import unacked_key
 from aurea_celery.settings import Settings, require_database_url
 from aurea_celery.writer import settings_of
 
@@ -130,7 +131,7 @@ def _redelivery_options(settings: Settings) -> dict[str, Any]:
     """When and under which keys Redis hands out a killed writer's messages again."""
     return {
         "visibility_timeout": settings.writer_visibility_timeout_seconds,
-        "unacked_key": f"{settings.queue}.unacked",
+        "unacked_key": unacked_key(settings.queue),
         "unacked_index_key": f"{settings.queue}.unacked_index",
         "unacked_mutex_key": f"{settings.queue}.unacked_mutex",
         "unacked_restore_interval": min(LONGEST_RESTORE_SECONDS, settings.writer_visibility_timeout_seconds),

@@ -100,4 +100,4 @@ def _text_of(payload: str) -> str:
 def summary_of(verdict: Verdict, audited: Audit, seconds: float) -> str:
     """The last lines of a run."""
     rate = Decimal(verdict.executions / seconds if seconds else 0).quantize(Decimal(1))
-    return f"{audited.as_text()}\n{verdict.as_text()} (executions {verdict.executions}, {rate} a second)"
+    return f"{audited.books}\n{verdict.as_text()} (executions {verdict.executions}, {rate} a second)"

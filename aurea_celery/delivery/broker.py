@@ -14,6 +14,7 @@ from uuid import uuid4
 import msgspec
 from kombu import Producer, Queue
 
+from aurea_celery.queue_look import bound_calls
 from aurea_celery.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ RECEIPTS = ".receipts."
 """In the name of a queue for receipts, after that of the writer's queue: nowhere else a writer answers to."""
 
 RECEIPT_QUEUE_SECONDS = 600.0
-
-AMQP_TRANSPORTS = frozenset({"amqp", "amqps", "pyamqp"})
-REDIS_TRANSPORTS = frozenset({"redis", "rediss", "sentinel", "valkey", "valkeys"})
 
 
 def metrics_queue(settings: Settings) -> Queue:
@@ -163,24 +161,7 @@ class Broker:
         connection = self._app.connection_for_write(
             self._settings.broker_url or None, connect_timeout=timeout, heartbeat=0
         )
-        options: dict[str, Any] = connection.transport_options or {}
-        connection.transport_options = {**options, **_bounds(connection.transport_cls, timeout)}
-        return connection
-
-
-def _bounds(transport: Any, timeout: float) -> dict[str, Any]:
-    """Transport options that bound every network call; names differ by transport."""
-    once = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-    if transport in AMQP_TRANSPORTS:
-        return {**once, "read_timeout": timeout, "write_timeout": timeout, "confirm_publish": True}
-    if transport in REDIS_TRANSPORTS:
-        return {
-            **once,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            "retry_on_timeout": False,
-        }
-    return once
+        return bound_calls(connection, timeout)
 
 
 def _task_headers(message_id: str, event_count: int) -> dict[str, Any]:

@@ -14,14 +14,13 @@ With sync delivery each of them also has a :class:`~aurea_celery.delivery.sync.S
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurea_celery.delivery.broker import RECEIPTS, Broker
+from aurea_celery.delivery.folders import outbox_root
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.delivery.sync import SyncDelivery
@@ -40,7 +39,7 @@ class Delivery:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._root = Path(settings.outbox_dir).expanduser() / _destination(app, settings)
+        self._root = outbox_root(app.connection_for_write(settings.broker_url or None), settings)
         self._main_pid = 0
         self._start(parent=None)
         _living.add(self)
@@ -130,12 +129,6 @@ class Delivery:
 def _restart_all_after_fork() -> None:
     for delivery in list(_living):
         delivery._restart_after_fork()
-
-
-def _destination(app: Celery, settings: Settings) -> str:
-    """A folder name for one broker and queue; the broker's password is not part of it."""
-    broker = app.connection_for_write(settings.broker_url or None).as_uri()
-    return hashlib.sha256(f"{broker} {settings.queue}".encode()).hexdigest()[:12]
 
 
 os.register_at_fork(after_in_child=_restart_all_after_fork)

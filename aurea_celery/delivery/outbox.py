@@ -29,7 +29,7 @@ import msgspec
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.delivery.overflow import Overflow
-from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, RecordedCall, pack
+from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, Head, LeftOut, RecordedCall, pack
 from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
 
 R = TypeVar("R")
@@ -63,7 +63,7 @@ class Outbox:
         self._is_busy = False
         self._lock_fd = self._segment_fd = -1
         self._segment = self._segment_events = self._segment_size = self._carried_size = 0
-        self._captured = 0
+        self._captured = self._in_memory = 0
         self._dropped: Counter[str] = Counter()
         self._left_out: Counter[Omission] = Counter()
         self._open: dict[str, _OpenExecution] = {}
@@ -184,7 +184,9 @@ class Outbox:
         if self._full:
             self._dropped["outbox_full"] += 1
             return None
-        if not self.overflow.put(payload):
+        if self.overflow.put(payload):
+            self._in_memory += 1
+        else:  # the oldest one there had to go
             self._dropped["memory_full"] += 1
         return payload
 
@@ -319,7 +321,7 @@ class Outbox:
             "outbox_removed",
             logging.ERROR,
             "aurea-celery: the outbox folder %s was removed while in use; what was in it and not sent yet is lost, and "
-            "stays pending in aurea reconcile. Find out who removes it",
+            "is counted as dropped. Find out who removes it",
             self.path,
         )
 
@@ -340,7 +342,8 @@ class Outbox:
         Whole or not at all: a reader takes a beginning for the end of what came before.
         """
         path = self._path_of(self._segment + 1)
-        head = pack(HEAD, encode(self.source))
+        recorded = self._captured - self._in_memory - self._dropped.total()
+        head = pack(HEAD, encode(Head(source=self.source, recorded=recorded)))
         carried = [b"".join(execution.lines) for execution in self._open.values()]
         self._segment_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._segment_size = 0

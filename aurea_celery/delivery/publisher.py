@@ -15,9 +15,10 @@ import msgspec
 from aurea_celery._guard import fault_counts, report_fault
 from aurea_celery.clock import new_event_id
 from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
-from aurea_celery.delivery.folder import Folder, OpenExecution, Parcel
+from aurea_celery.delivery.folder import Folder, OpenExecution
 from aurea_celery.delivery.folders import Folders
 from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
+from aurea_celery.delivery.segment import Parcel
 from aurea_celery.delivery.sender import Backlog, Sender, note_no_answer
 from aurea_celery.events import Source, encode_batch
 from aurea_celery.settings import Settings

@@ -11,7 +11,7 @@ from alembic.config import Config
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.storage import partitions
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 
 # One number for all who migrate or make partitions; PostgreSQL's advisory locks are per database.
 ADVISORY_LOCK = 0x617572656100

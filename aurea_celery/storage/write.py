@@ -18,9 +18,10 @@ from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
 from aurea_celery.storage import incoming, partitions
+from aurea_celery.storage.bookkeeping import Entry, Way, keep_books
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
 from aurea_celery.storage.rows import Price, rows_of
-from aurea_celery.storage.schema import metrics_rejected, metrics_sources
+from aurea_celery.storage.schema import metrics_rejected
 
 logger = logging.getLogger("aurea_celery")
 
@@ -28,28 +29,11 @@ LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
 
 
-_books, _new = metrics_sources.c, insert(metrics_sources).excluded
-ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
-    index_elements=["source_id"],
-    set_={
-        "captured": sa.func.greatest(_books.captured, _new.captured),
-        "written": _books.written + _new.written,
-        "rejected": _books.rejected + _new.rejected,
-        "duplicates": _books.duplicates + _new.duplicates,
-        # Drop counters only grow: the later of two reports is the one with more captured.
-        "dropped": sa.case((_new.captured >= _books.captured, _new.dropped), else_=_books.dropped),
-        "excluded": sa.func.greatest(_books.excluded, _new.excluded),
-        "sampled_out": sa.func.greatest(_books.sampled_out, _new.sampled_out),
-        "last_seen_at": sa.func.greatest(_books.last_seen_at, _new.last_seen_at),
-    },
-)
-
-
 InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
 """Inserts what is incoming; the keys of the events that were there already."""
 
 
-Way = Callable[[sa.Connection, "list[Delivered]", Price], None]
+Attempt = Callable[[sa.Connection, "list[Delivered]", Price], None]
 """Writes what was delivered, in a transaction."""
 
 
@@ -66,6 +50,7 @@ class Delivered(NamedTuple):
     source: Source
     events: list[TaskEvent]
     unreadable: list[Unreadable]
+    through: Way = "queue"
 
 
 class Writer:
@@ -100,9 +85,10 @@ class Writer:
         except msgspec.DecodeError as error:
             self.reject(f"not a batch of events: {error}", batch)
             return None
+        delivered: list[Delivered] = []
         try:
-            ways = WAYS[1:] if decoded.is_repetition else WAYS
-            self._transact([_delivered(one.source, one.events) for one in decoded.sources], ways)
+            delivered = [_delivered(one.source, one.events) for one in decoded.sources]
+            self._transact(delivered, WAYS[1:] if decoded.is_repetition else WAYS)
         except DatabaseError:
             raise
         except Exception as error:  # a fault of ours must not cost the events
@@ -110,20 +96,20 @@ class Writer:
                 "aurea-celery: a batch could not be written (%s); it is kept in the table metrics_rejected",
                 type(error).__name__,
             )
-            self.reject(f"internal fault: {type(error).__name__}", batch)
+            self.reject(f"internal fault: {type(error).__name__}", batch, delivered)
         return decoded.receipt
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
-        """Write events that did not come through the queue.
+        """Write events that came in a request to the API.
 
         Raises:
             DatabaseUnavailable: If the database cannot take them now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
-        self._transact([Delivered(source, events, [])], WAYS)
+        self._transact([Delivered(source, events, [], "api")], WAYS)
 
-    def reject(self, reason: str, payload: str) -> None:
-        """Keep a message that is not a batch of ours, with the reason.
+    def reject(self, reason: str, payload: str, delivered: Sequence[Delivered] = ()) -> None:
+        """Keep a message that cannot be written, with the reason; ``delivered`` is what it holds, where that is known.
 
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
@@ -132,13 +118,14 @@ class Writer:
         with translating(self._url):
             self._prepare()
             with self._engine.begin() as connection:
-                _reject(connection, None, Unreadable(reason, payload))
+                kept = _reject(connection, None, Unreadable(reason, payload))
+                _note_rejected(connection, delivered, kept)
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
-    def _transact(self, delivered: list[Delivered], ways: Sequence[Way]) -> None:
+    def _transact(self, delivered: list[Delivered], ways: Sequence[Attempt]) -> None:
         # In one order everywhere: two writers with parts of the same sources do not wait in a circle.
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
@@ -214,7 +201,7 @@ def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], pri
 
 
 # Each is slower than the one before, and takes more: nearly every message has only new events that break no rule.
-WAYS: tuple[Way, ...] = (
+WAYS: tuple[Attempt, ...] = (
     functools.partial(_write, insert_incoming=incoming.insert_all),
     functools.partial(_write, insert_incoming=incoming.insert_missing),
     _write_one_by_one,
@@ -269,27 +256,34 @@ def _reject(connection: sa.Connection, source: Source | None, unreadable: Unread
     return len(found.all())
 
 
+def _note_rejected(connection: sa.Connection, delivered: Sequence[Delivered], kept: int) -> None:
+    """Note in the books that a batch was rejected whole, unless the books are what cannot be written."""
+    rejected = Counter({sender: kept * (len(one.events) + len(one.unreadable)) for sender, one in enumerate(delivered)})
+    try:
+        with connection.begin_nested():
+            _keep_books(connection, delivered, Counter(), rejected)
+    except ValueError:  # NUL, which the driver does not even send
+        return
+    except DBAPIError as error:
+        if not is_data_error(error):
+            raise
+
+
 def _keep_books(
-    connection: sa.Connection, delivered: list[Delivered], written: Counter[int], rejected: Counter[int]
+    connection: sa.Connection, delivered: Sequence[Delivered], written: Counter[int], rejected: Counter[int]
 ) -> None:
     """Add to the books of every source what became of its events."""
-    now = from_us(now_us())
-    sources = [
-        {
-            "source_id": part.source.source_id,
-            "host": part.source.host,
-            "pid": part.source.pid,
-            "captured": part.source.captured,
-            "written": written[sender],
-            "rejected": rejected[sender],
-            "duplicates": len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
-            "dropped": part.source.dropped,
-            "excluded": part.source.excluded,
-            "sampled_out": part.source.sampled_out,
-            "first_seen_at": now,
-            "last_seen_at": now,
-        }
-        for sender, part in enumerate(delivered)
-    ]
-    if sources:
-        connection.execute(ADD_TO_BOOKS, sources)
+    keep_books(
+        connection,
+        [
+            Entry(
+                source=part.source,
+                written=written[sender],
+                rejected=rejected[sender],
+                duplicates=len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
+                through=part.through,
+                last_event_at=from_us(max(event.ended_at_us for event in part.events)) if written[sender] else None,
+            )
+            for sender, part in enumerate(delivered)
+        ],
+    )

@@ -15,6 +15,7 @@ from celery import Celery
 from aurea_celery.embedded import EmbeddedValkey
 from aurea_celery.models import upgrade_database
 from aurea_celery.storage.audit import audit
+from aurea_celery.storage.migrate import HEAD_REVISION
 from tests.support.databases import Databases, connected
 from tests.support.installation import Installation
 from tests.support.processes import Process
@@ -192,7 +193,7 @@ def test_unmigrated_and_newer_schema(tmp_path: Path, broker_url: str, empty_data
         run_script(installation, 4)
         newer.wait_for("newer release; upgrade aurea-celery here; the writer waits and tries again")
         with connected(empty_database_url) as connection:
-            connection.execute(sa.text("UPDATE aurea_schema_version SET version_num = '0001'"))
+            connection.execute(sa.text(f"UPDATE aurea_schema_version SET version_num = '{HEAD_REVISION}'"))
 
         installation.wait_for_executions(7)
         assert "Traceback" not in writer.log + newer.log

@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -64,6 +65,25 @@ def test_up_down_up(each_databases: Databases) -> None:
         engine.dispose()
         upgrade_database(url)
         assert tables(url) == first
+
+
+def test_books_of_the_first_release_are_carried_on(empty_database_url: str) -> None:
+    with connected(empty_database_url) as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        connection.execute(
+            sa.text(
+                "INSERT INTO metrics_sources (source_id, host, pid, captured, written, rejected, duplicates, dropped,"
+                " first_seen_at, last_seen_at) SELECT gen_random_uuid(), 'host', written, 5, written, 0, 0,"
+                """ '{"damaged": 1, "outbox_full": 1}', now(), now() FROM generate_series(2, 3) AS written"""
+            )
+        )
+    upgrade_database(empty_database_url)
+
+    with connected(empty_database_url) as connection:
+        books = connection.execute(
+            sa.text("SELECT lost, through, open_since = last_seen_at FROM metrics_sources ORDER BY pid")
+        )
+        assert [tuple(row) for row in books] == [(2, "queue", True), (2, "queue", None)]
 
 
 def test_repeated_and_simultaneous_upgrades_are_one(empty_database_url: str) -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from aurea_celery.events import Cost, ModelCall, Source, TaskEvent, Usage, encode, encode_batch
 from aurea_celery.pricing import price
-from aurea_celery.storage import queries, rollups
+from aurea_celery.storage import rollups
+from aurea_celery.storage.books import read_books
 from aurea_celery.storage.write import Writer
 from tests.support.databases import Databases, connected
 from tests.support.events import events, make_event, make_source
@@ -281,6 +282,6 @@ def test_two_runs_under_one_id_are_two_executions(database_url: str) -> None:
 
     with connected(database_url) as connection:
         found = connection.execute(sa.text("SELECT status, executions FROM metrics ORDER BY status")).all()
-        books = queries.reconcile(connection)
+        books = read_books(connection)
     assert [tuple(row) for row in found] == [("lost", 1), ("success", 1)]
     assert (books.written, books.duplicates, books.pending) == (2, 2, 0)

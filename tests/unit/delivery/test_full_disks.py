@@ -105,3 +105,27 @@ def test_a_disk_that_is_full_at_a_segments_begin_keeps_what_is_open(
 
     assert sender.events[long.event_id].status == "lost"
     assert [call.usage.token_count for call in sender.events[long.event_id].calls] == [9]
+
+
+def test_what_went_through_memory_is_not_taken_for_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aurea_celery.delivery.outbox.RETRY_SECONDS", 0)
+    outbox, sender = make_outbox(tmp_path, batch_events=2), MemorySender()
+    publisher = Publisher(outbox, sender, Settings())
+    write = outbox._write
+
+    def full(_line: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for _ in range(3):
+        outbox.finish(make_event())
+    publisher.ship()
+    monkeypatch.setattr(outbox, "_write", full)
+    for _ in range(3):
+        outbox.finish(make_event())
+    monkeypatch.setattr(outbox, "_write", write)
+    for _ in range(3):
+        outbox.finish(make_event())
+    publisher.ship()
+
+    (source,) = sender.sources.values()
+    assert (source.captured, len(sender.events), source.dropped) == (9, 9, {})
