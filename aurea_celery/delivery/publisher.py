@@ -23,11 +23,14 @@ from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
 from aurea_celery.events import Source, encode_batch
 from aurea_celery.settings import Settings
 
-QUEUE_CHECK_SECONDS = 10.0
+QUEUE_CHECK_SECONDS, CHECKS_PER_FULL_QUEUE = 10.0, 20
 MAX_BACK_OFF_SECONDS = 30.0
 UNKNOWN_WRITER_SECONDS = 0.5
 RECEIPT_POLL_SECONDS = 0.02
 FRESH_SECONDS, ADOPTED_POLL_SECONDS = 5.0, 0.1
+FULL_BATCH_BYTES = 4 * 1024 * 1024
+"""With so much in a message no further folder is added: brokers and writers have their limits."""
+
 RECEIPTS_SHARE = 0.9
 """Of the time that a stopping process has, for sending and for receipts; the rest is for cleaning up."""
 
@@ -67,6 +70,7 @@ class Publisher:
         self._stopping = False
         self._back_off_seconds = 0.0
         self._queue_checked_at = float("-inf")
+        self._sent_since_check = 0
         self._queue_is_full = False
         self._is_answered = False
         self._stop_at = 0.0
@@ -164,13 +168,14 @@ class Publisher:
 
         What comes meanwhile waits for the next round: else there would be a message for every few events, and no end.
         """
-        room = self._settings.batch_events
+        room, size = self._settings.batch_events, 0
         parcels: list[tuple[Folder, Parcel]] = []
         for folder in folders:
-            parcel = self._read(folder, room) if room else None
+            parcel = self._read(folder, room) if room and size < FULL_BATCH_BYTES else None
             if parcel is not None:
                 parcels.append((folder, parcel))
                 room -= len(parcel.events)
+                size += sum(map(len, parcel.events))
         batch = [(parcel.source, parcel.events) for _, parcel in parcels]
         overflow = self._outbox.overflow.read(room)
         if overflow:
@@ -181,7 +186,7 @@ class Publisher:
         for folder, parcel in parcels:
             folder.commit(parcel, batch_id)
         self._outbox.overflow.commit()
-        return any(parcel.has_more for _, parcel in parcels) or room <= len(overflow)
+        return any(parcel.has_more for _, parcel in parcels) or room <= len(overflow) or size >= FULL_BATCH_BYTES
 
     def _is_late(self) -> bool:
         """Whether a stop was asked for and its time is over."""
@@ -193,6 +198,7 @@ class Publisher:
         batch_id = new_event_id() if reply_to else None
         message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to)
         self._sender.send(message, sum(len(events) for _, events in batch))
+        self._sent_since_check += 1
         return batch_id
 
     def _take_receipts(self) -> None:
@@ -254,10 +260,14 @@ class Publisher:
         self._folders.release()
 
     def _writer_is_behind(self) -> bool:
-        """Whether so many messages wait that events better stay in the outbox; asked every few seconds."""
-        if time.monotonic() - self._queue_checked_at >= QUEUE_CHECK_SECONDS:
+        """Whether so many messages wait that events better stay in the outbox.
+
+        Asked every few seconds, and before this process alone could send much more than is allowed.
+        """
+        is_old = time.monotonic() - self._queue_checked_at >= QUEUE_CHECK_SECONDS
+        if is_old or self._sent_since_check > self._settings.queue_max_messages // CHECKS_PER_FULL_QUEUE:
             waiting = self._sender.waiting_messages()
-            self._queue_checked_at = time.monotonic()
+            self._queue_checked_at, self._sent_since_check = time.monotonic(), 0
             self._queue_is_full = waiting >= self._settings.queue_max_messages
             if self._queue_is_full:
                 log_once_a_minute(

@@ -19,6 +19,9 @@ SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 60
 
+# When a server that is cut off, so that nobody says so, is given up: after two minutes and not after two hours.
+UNREACHABLE = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4, "tcp_user_timeout": 120_000}
+
 # SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule or a
 # limit. All other errors are about the database and not about what is written to it.
 DATA_CLASSES = ("22", "23", "54")
@@ -55,6 +58,7 @@ def create_engine(text: str, *, pool_size: int = 4) -> Engine:
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "aurea-celery",
+            **UNREACHABLE,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS * 1000} -c timezone=UTC",
         },
     )

@@ -7,7 +7,6 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -16,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
-from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
+from aurea_celery.events import Receipt, Source, TaskEvent
 from aurea_celery.storage import incoming, partitions
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
+from aurea_celery.storage.delivered import Delivered, Unreadable, read_batch
 from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
 
@@ -49,21 +49,6 @@ InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
 """Inserts what is incoming; the keys of the events that were there already."""
 
 
-class Unreadable(NamedTuple):
-    """A payload that is not one of ours, and why."""
-
-    reason: str
-    payload: str
-
-
-class Delivered(NamedTuple):
-    """One source's part of a batch: events that can be read, and payloads that cannot."""
-
-    source: Source
-    events: list[TaskEvent]
-    unreadable: list[Unreadable]
-
-
 class Writer:
     """Writes batches to one database. One per process; connects on first use.
 
@@ -92,12 +77,12 @@ class Writer:
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
         try:
-            decoded = decode_batch(batch)
+            delivered, receipt = read_batch(batch)
         except msgspec.DecodeError as error:
             self.reject(f"not a batch of events: {error}", batch)
             return None
         try:
-            self._transact([_delivered(one.source, one.events) for one in decoded.sources])
+            self._transact(delivered)
         except DatabaseError:
             raise
         except Exception as error:  # a fault of ours must not cost the events
@@ -106,7 +91,7 @@ class Writer:
                 type(error).__name__,
             )
             self.reject(f"internal fault: {type(error).__name__}", batch)
-        return decoded.receipt
+        return receipt
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
         """Write events that did not come through the queue.
@@ -165,16 +150,6 @@ class Writer:
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
                 raise
-
-
-def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
-    events, unreadable = [], []
-    for raw in raw_events:
-        try:
-            events.append(decode_event(raw))
-        except msgspec.DecodeError as error:
-            unreadable.append(Unreadable(str(error), bytes(raw).decode("utf-8", "replace")))
-    return Delivered(source, events, unreadable)
 
 
 def _write(
@@ -255,13 +230,18 @@ def _reject(connection: sa.Connection, source: Source | None, unreadable: Unread
         .values(
             payload_hash=hashlib.sha256(payload.encode("utf-8", "replace")).hexdigest(),
             source_id=source.source_id if source else None,
-            reason=unreadable.reason,
-            payload=payload.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            reason=_storable(unreadable.reason),
+            payload=_storable(payload),
         )
         .on_conflict_do_nothing()
         .returning(metrics_rejected.c.id)
     )
     return len(found.all())
+
+
+def _storable(text: str) -> str:
+    """A text as PostgreSQL takes it."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _keep_books(

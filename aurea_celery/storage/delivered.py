@@ -1,0 +1,44 @@
+"""What a message holds: events that can be read, and what cannot, with the reason. Pure; made for hostile input."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
+
+
+class Unreadable(NamedTuple):
+    """A payload that is not one of ours, and why."""
+
+    reason: str
+    payload: str
+
+
+class Delivered(NamedTuple):
+    """One source's part of a batch: events that can be read, and payloads that cannot."""
+
+    source: Source
+    events: list[TaskEvent]
+    unreadable: list[Unreadable]
+
+
+def read_batch(batch: str | bytes) -> tuple[list[Delivered], Receipt | None]:
+    """Read a message's batch, each event by itself; with the receipt that its sender asks for, if it does.
+
+    Raises:
+        msgspec.DecodeError: If it is not a batch; nothing else, whatever it is.
+    """
+    decoded = decode_batch(batch)
+    return [_delivered(one.source, one.events) for one in decoded.sources], decoded.receipt
+
+
+def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
+    events, unreadable = [], []
+    for raw in raw_events:
+        try:
+            events.append(decode_event(raw))
+        except msgspec.DecodeError as error:
+            unreadable.append(Unreadable(str(error), bytes(raw).decode("utf-8", "replace")))
+    return Delivered(source, events, unreadable)
