@@ -87,6 +87,10 @@ class MetricsConsumer(Consumer):
 
         return on_message
 
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """Called by Celery for a message that cannot even be unpacked; it would log the body and acknowledge."""
+        self._keep(message, NOT_OURS)
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Called by Celery to leave a broken connection, before it makes a new one."""
         # Celery 5.7 closes the connection twice. The second time kombu's Redis transport wants to give back what is

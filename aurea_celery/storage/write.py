@@ -75,6 +75,7 @@ class Writer:
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
+            MemoryError: If there is not enough for it now; nothing was written.
         """
         try:
             delivered, receipt = read_batch(batch)
@@ -83,7 +84,7 @@ class Writer:
             return None
         try:
             self._transact(delivered)
-        except DatabaseError:
+        except (DatabaseError, MemoryError):
             raise
         except Exception as error:  # a fault of ours must not cost the events
             logger.error(  # noqa: TRY400 - a traceback would show the host's names
