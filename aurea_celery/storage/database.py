@@ -43,8 +43,10 @@ def parse_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
-def create_engine(text: str, *, pool_size: int = 4) -> Engine:
+def create_engine(text: str, *, pool_size: int = 4, pre_ping: bool = True) -> Engine:
     """An engine with a small pool whose connections and statements cannot hang for ever.
+
+    With ``pre_ping`` a connection that was closed meanwhile is noticed, and replaced, before it is used.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -53,7 +55,7 @@ def create_engine(text: str, *, pool_size: int = 4) -> Engine:
         parse_url(text),
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
+        pool_pre_ping=pre_ping,
         hide_parameters=True,  # errors may be logged; the host's names stay out of them
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from aurea_celery.clock import from_us, now_us
+from aurea_celery.clock import from_us, now_us, to_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent
 from aurea_celery.storage import incoming, partitions
@@ -63,7 +63,7 @@ class Writer:
     def __init__(self, url: str, price: Price) -> None:
         self._url = url
         self._price = price
-        self._engine = create_engine(url)
+        self._engine = create_engine(url, pre_ping=False)  # it would be a round trip for every message
         self._checked_at_us = 0
 
     def write(self, batch: str) -> Receipt | None:
@@ -124,14 +124,22 @@ class Writer:
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
             self._prepare()
-            for way in WAYS:
-                try:
-                    with self._engine.begin() as connection:
-                        way(connection, delivered, self._price)
-                    break
-                except DBAPIError as error:
-                    if way is WAYS[-1] or not is_data_error(error):
-                        raise
+            try:
+                self._try_ways(delivered)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                self._try_ways(delivered)  # the connection had been closed while nothing was to do
+
+    def _try_ways(self, delivered: list[Delivered]) -> None:
+        for way in WAYS:
+            try:
+                with self._engine.begin() as connection:
+                    way(connection, delivered, self._price)
+                break
+            except DBAPIError as error:
+                if way is WAYS[-1] or not is_data_error(error):
+                    raise
 
     def _prepare(self) -> None:
         """Check the schema, and make partitions ahead, once an hour."""
@@ -164,7 +172,7 @@ def _write(
         incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
         there_already = insert_incoming(connection)
     written = Counter(sender for sender, _ in events.values())
-    written.subtract(events[key][0] for key in there_already)
+    written.subtract(events[event_id, to_us(created_at)][0] for event_id, created_at in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
@@ -192,14 +200,14 @@ WAYS = (
 )
 
 
-def _unique(delivered: list[Delivered]) -> dict[incoming.Key, tuple[int, TaskEvent]]:
-    """Every event once, by its key, with the number of its sender.
+def _unique(delivered: list[Delivered]) -> dict[tuple[str, int], tuple[int, TaskEvent]]:
+    """Every event once, by its id and its end in microseconds, with the number of its sender.
 
     The id alone will not do: Celery's pool hands a task whose child died at once to another child, with the same
     request, and both have run.
     """
     return {
-        (event.event_id, from_us(event.ended_at_us)): (sender, event)
+        (event.event_id, event.ended_at_us): (sender, event)
         for sender, part in enumerate(delivered)
         for event in part.events
     }
