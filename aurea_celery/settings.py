@@ -27,11 +27,20 @@ def default_outbox_dir() -> str:
     return str(Path(base) / "aurea-celery" / "outbox")
 
 
-def _setting(default: Any, unit: str, sentence: str, *, least: float | None = None, most: float | None = None) -> Any:
+def _setting(
+    default: Any,
+    unit: str,
+    sentence: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    is_shown: bool = True,
+) -> Any:
+    """One setting; ``is_shown`` says whether its value may be seen, in a log or a traceback."""
     metadata = {"unit": unit, "sentence": sentence, "least": least, "most": most}
     if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=default, metadata=metadata, repr=is_shown)
+    return field(default=default, metadata=metadata, repr=is_shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +82,7 @@ class Settings:
     queue_arguments: dict[str, Any] = _setting(
         dict, "", "Broker arguments of the queue, such as {'x-queue-type': 'quorum'} on RabbitMQ."
     )
-    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.")
+    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.", is_shown=False)
     broker_timeout_seconds: float = _setting(
         2.0, "seconds", "How long one network call of the publisher may take.", least=0.1
     )
@@ -109,7 +118,9 @@ class Settings:
     writer_visibility_timeout_seconds: int = _setting(
         60, "seconds", "On Redis: when a message of a killed writer goes to another one.", least=1
     )
-    database_url: str = _setting("", "", "Where the writer writes: postgresql://user:password@host:5432/database.")
+    database_url: str = _setting(
+        "", "", "Where the writer writes: postgresql://user:password@host:5432/database.", is_shown=False
+    )
 
     @classmethod
     def load(cls, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Settings:

@@ -29,11 +29,12 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
     database, and a short visibility timeout there would hand out the host's long tasks a second time.
 
     Raises:
-        ConfigurationError: If the plugin is not installed on the app, or no database is named.
+        ConfigurationError: If the plugin is not installed on the app, a URL cannot be read, or no database is named.
     """
     if WRITE_TASK not in app.tasks:
         raise ConfigurationError("the app has no aurea-celery plugin; add Aurea(app) to it")
     settings = settings_of(app)
+    _check_broker_url(app)
     _warn_about_database(settings.database_url or require_database_url())
     # Not added: that would give it the host's default arguments, and the publishers declare it without.
     app.amqp.queues[settings.queue] = metrics_queue(settings)
@@ -71,6 +72,18 @@ def _redelivery_options(settings: Settings) -> dict[str, Any]:
         "unacked_restore_interval": min(LONGEST_RESTORE_SECONDS, settings.writer_visibility_timeout_seconds),
         "unacked_restore_throttle": 1,
     }
+
+
+def _check_broker_url(app: Celery) -> None:
+    """Say so if the broker's URL cannot be read, before Celery does with a part of it in its words.
+
+    Raises:
+        ConfigurationError: If it cannot.
+    """
+    try:
+        app.connection_for_read().transport_cls  # noqa: B018 - looked up by its name
+    except Exception:
+        raise ConfigurationError("the broker's URL cannot be read; check broker_url of your Celery app") from None
 
 
 def _warn_about_database(url: str) -> None:

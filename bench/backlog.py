@@ -27,7 +27,7 @@ from aurea_celery.models import upgrade_database
 from aurea_celery.pricing import price
 from aurea_celery.storage.database import create_engine
 from aurea_celery.storage.rows import rows_of
-from bench.backlog_app import resident_bytes
+from bench.memory import resident_bytes
 from bench.writer import BATCH_EVENTS, copy_batch, few_jobs, make_event, to_csv
 
 ROOT = Path(__file__).parents[1]

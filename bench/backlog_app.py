@@ -7,11 +7,11 @@ import os
 import random
 import sys
 import time
-from pathlib import Path
 
 from celery import Celery
 
 from aurea_celery import Aurea, job, monitor_task
+from bench.memory import resident_bytes
 from bench.writer import MODELS, TASKS
 
 app = Celery("backlog", broker=os.environ.get("BROKER_URL", "memory://"))
@@ -24,11 +24,6 @@ def generate(rng: random.Random) -> dict[str, object]:
     """A function that is a response."""
     usage = {"prompt_tokens": rng.randrange(1, 4_000), "completion_tokens": rng.randrange(1, 800)}
     return {"model": rng.choice(MODELS), "usage": usage}
-
-
-def resident_bytes(pid: int | None = None) -> int:
-    """How much memory a process has now; this one, if none is named."""
-    return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main(events: int) -> None:

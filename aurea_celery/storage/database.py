@@ -36,10 +36,12 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second one shows a part of the URL
         raise ConfigurationError("DATABASE_URL is not a URL; write postgresql://user:password@host:5432/name") from None
     if url.drivername not in SCHEMES:
         raise ConfigurationError(f"DATABASE_URL must start with postgresql://, not {url.drivername}://")
+    if "\0" in text:
+        raise ConfigurationError("DATABASE_URL must not hold a NUL character")
     return url.set(drivername="postgresql+psycopg2")
 
 

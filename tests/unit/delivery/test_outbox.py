@@ -490,3 +490,17 @@ def test_a_line_that_a_later_release_wrote_holds_nobody_up(tmp_path: Path) -> No
     publish(tmp_path, sender)
 
     assert sorted(event.status for event in sender.events.values()) == ["lost", "success"]
+
+
+def test_a_segment_that_is_sent_while_the_folders_size_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its process would take the disk for broken, and a busy one would soon drop events."""
+    outbox = make_outbox(tmp_path, batch_events=1)
+    listed = os.listdir
+    monkeypatch.setattr("os.listdir", lambda path: [*listed(path), "0000000000.seg"])
+    for _ in range(3):
+        outbox.finish(make_event())
+
+    assert len(outbox.overflow) == 0
+    assert len(list(outbox.path.glob("*.seg"))) == 3
