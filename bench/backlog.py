@@ -32,7 +32,7 @@ from bench.writer import BATCH_EVENTS, copy_batch, few_jobs, make_event, to_csv
 
 ROOT = Path(__file__).parents[1]
 QUEUE = "aurea_metrics"
-SAMPLE_SECONDS, PATIENCE_SECONDS = 0.05, 120.0
+SAMPLE_SECONDS, PATIENCE_SECONDS, WARM_UP_BATCHES = 0.05, 600.0, 10
 COPIED_BATCHES = 200
 MEBIBYTE = 1024 * 1024
 
@@ -127,18 +127,21 @@ class Run:
             process.wait(PATIENCE_SECONDS)
 
     def _rate(self, writers: list[subprocess.Popen[bytes]], until: int) -> float:
-        """Rows a second from when the last writer has begun until so many are written."""
-        first = self._written()
-        sources_at = first
-        while sources_at < first + 10 * BATCH_EVENTS * len(writers):
-            time.sleep(SAMPLE_SECONDS)
-            sources_at = self._written()
-        begun, begun_at = time.perf_counter(), sources_at
-        while sources_at < until:
+        """Rows a second, from when the last writer has begun until so many are written."""
+        begun_at = self._wait_for(self._written() + WARM_UP_BATCHES * BATCH_EVENTS * len(writers), writers)
+        begun = time.perf_counter()
+        ended_at = self._wait_for(until, writers)
+        return (ended_at - begun_at) / (time.perf_counter() - begun)
+
+    def _wait_for(self, count: int, writers: list[subprocess.Popen[bytes]]) -> int:
+        """Wait until so many events are written; how many really are."""
+        patient_until = time.monotonic() + PATIENCE_SECONDS
+        while (written := self._written()) < count:
+            if time.monotonic() > patient_until:
+                raise TimeoutError(f"only {written} events of {count} are written")
             time.sleep(SAMPLE_SECONDS)
             self._memory.sample(writers)
-            sources_at = self._written()
-        return (sources_at - begun_at) / (time.perf_counter() - begun)
+        return written
 
     def _written(self) -> int:
         with self._engine.connect() as connection:

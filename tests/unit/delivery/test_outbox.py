@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from aurea_celery.delivery.folder import Folder, is_owned
 from aurea_celery.delivery.folders import MOST_ADOPTED
 from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.delivery.overflow import Overflow
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.delivery.records import DONE, OPEN, pack, unpack
 from aurea_celery.events import ModelCall, Usage, encode
@@ -504,3 +505,15 @@ def test_a_segment_that_is_sent_while_the_folders_size_is_looked_at(
 
     assert len(outbox.overflow) == 0
     assert len(list(outbox.path.glob("*.seg"))) == 3
+
+
+def test_what_is_being_sent_from_memory_is_not_given_up_and_then_arrives_all_the_same() -> None:
+    overflow = Overflow(limit=3)
+    for number in range(3):
+        assert overflow.put(b"%d" % number)
+    assert overflow.read(2) == [b"0", b"1"]
+
+    assert not overflow.put(b"3")
+    overflow.commit()
+
+    assert overflow.read(10) == [b"3"], "the dropped one is 2: 0 and 1 were on their way"
