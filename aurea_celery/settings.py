@@ -95,7 +95,7 @@ class Settings:
         "Most disk one process may use for events on their way; above it new events are dropped and counted.",
         least=1024 * 1024,
     )
-    batch_events: int = _setting(500, "events", "Most events in one message.", least=1, most=10_000)
+    batch_events: int = _setting(500, "events", "Most events in one message; at most 10,000.", least=1, most=10_000)
     keep_sent_seconds: float = _setting(
         3600.0,
         "seconds",
