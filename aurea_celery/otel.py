@@ -21,8 +21,8 @@ except ImportError as error:
     raise ImportError("aurea_celery.otel needs the OpenTelemetry SDK; run: pip install 'aurea-celery[otel]'") from error
 
 from aurea_celery._guard import guarded, log_once_a_minute
+from aurea_celery.capture.calls import count_call, expect_spans
 from aurea_celery.capture.context import Execution, current_execution
-from aurea_celery.capture.recording import count_call, expect_spans
 from aurea_celery.events import ModelCall
 from aurea_celery.usage import SpanReading, read_span
 

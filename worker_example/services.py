@@ -74,6 +74,10 @@ class Services:
         """Where the tasks append what they did."""
         return self._folder / "ledger"
 
+    @property
+    def _outbox(self) -> Path:
+        return self._folder / "outbox"
+
     def check(self) -> None:
         """Make sure that nothing has ended.
 
@@ -119,7 +123,7 @@ class Services:
         environ = {
             **os.environ,
             "DATABASE_URL": self.database_url,
-            "AUREA_OUTBOX_DIR": str(self._folder / "outbox"),
+            "AUREA_OUTBOX_DIR": str(self._outbox),
             "TMPDIR": str(self._folder),  # a process that is killed leaves its temporary files there
             BROKER_VARIABLE: broker_url,
             QUEUE_VARIABLE: self._queue,
@@ -168,10 +172,12 @@ class Services:
             names = {one for one in names if not any(re.fullmatch(one, name) for name in answering)}
 
     def _settle(self) -> None:
-        """Give the writer a moment for what the worker sent last."""
+        """Give the writer a moment for what the worker sent last, and for what it left unsent if it was killed."""
+        worker = self._children[-1]
+        left = f"*/{worker.pid}-*/*.seg"
         until = time.monotonic() + SETTLE_SECONDS
         with contextlib.suppress(AureaError):
-            while self.books().pending and time.monotonic() < until:
+            while (self.books().pending or any(self._outbox.glob(left))) and time.monotonic() < until:
                 time.sleep(POLL_SECONDS)
 
     def _delete_queue(self) -> None:
@@ -184,8 +190,8 @@ class Services:
 
     def _remove_folder(self) -> None:
         """Remove the private folder, unless it still holds events."""
-        if any((self._folder / "outbox").rglob("*.seg")):
-            self._console.print(f"Events that were not sent are kept in {self._folder / 'outbox'}")
+        if any(self._outbox.rglob("*.seg")):
+            self._console.print(f"Events that were not sent are kept in {self._outbox}")
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -53,7 +53,7 @@ class Execution:
 
     ``counted`` are the objects whose usage was counted last: a caller that hands the same object on does not count it
     again. ``job_is_named`` says whether somebody named its job, or the job is a canvas. ``told`` are the calls that
-    only one side told of so far, see :mod:`aurea_celery.capture.recording`. ``open_streams`` are those whose call is
+    only one side told of so far, see :mod:`aurea_celery.capture.calls`. ``open_streams`` are those whose call is
     recorded when they end, at the latest with the execution.
     """
 

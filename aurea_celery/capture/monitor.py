@@ -13,6 +13,7 @@ import msgspec
 from celery.local import PromiseProxy, Proxy
 
 from aurea_celery._guard import guarded, log_once_a_minute
+from aurea_celery.capture.calls import pass_on
 from aurea_celery.capture.context import (
     NO_JOB,
     CostFunction,
@@ -23,7 +24,6 @@ from aurea_celery.capture.context import (
     new_event,
     running,
 )
-from aurea_celery.capture.recording import pass_on
 from aurea_celery.capture.registry import default_destination
 from aurea_celery.capture.results import count_result
 from aurea_celery.events import clean_text

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, TypeVar, cast
 
 from aurea_celery._guard import guarded, log_once_a_minute
+from aurea_celery.capture.calls import call_of, count_call
 from aurea_celery.capture.context import Execution, current_execution
-from aurea_celery.capture.recording import call_of, count_call
 from aurea_celery.clock import monotonic_us
 from aurea_celery.events import Usage
 from aurea_celery.usage import StreamReader, begins_answer
