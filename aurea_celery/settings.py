@@ -35,11 +35,13 @@ def _setting(
     least: float | None = None,
     most: float | None = None,
     words: tuple[str, ...] = (),
+    is_shown: bool = True,
 ) -> Any:
+    """One setting; ``is_shown`` says whether its value may be seen, in a log or a traceback."""
     metadata = {"unit": unit, "sentence": sentence, "least": least, "most": most, "words": words}
     if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=default, metadata=metadata, repr=is_shown)
+    return field(default=default, metadata=metadata, repr=is_shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class Settings:
     queue_arguments: dict[str, Any] = _setting(
         dict, "", "Broker arguments of the queue, such as {'x-queue-type': 'quorum'} on RabbitMQ."
     )
-    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.")
+    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.", is_shown=False)
     broker_timeout_seconds: float = _setting(
         2.0, "seconds", "How long one network call of the publisher may take.", least=0.1
     )
@@ -106,7 +108,7 @@ class Settings:
         "Most disk one process may use for events on their way; above it new events are dropped and counted.",
         least=1024 * 1024,
     )
-    batch_events: int = _setting(500, "events", "Most events in one message.", least=1)
+    batch_events: int = _setting(500, "events", "Most events in one message; at most 10,000.", least=1, most=10_000)
     keep_sent_seconds: float = _setting(
         3600.0,
         "seconds",
@@ -129,7 +131,9 @@ class Settings:
     writer_visibility_timeout_seconds: int = _setting(
         60, "seconds", "On Redis: when a message of a killed writer goes to another one.", least=1
     )
-    database_url: str = _setting("", "", "Where the writer writes: postgresql://user:password@host:5432/database.")
+    database_url: str = _setting(
+        "", "", "Where the writer writes: postgresql://user:password@host:5432/database.", is_shown=False
+    )
 
     @classmethod
     def load(cls, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Settings:

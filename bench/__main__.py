@@ -8,7 +8,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import capture, sync, tail, writer
+from bench import backlog, capture, sync, tail, writer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TEXT = """\
@@ -62,9 +62,14 @@ about 240.
 def main() -> None:
     """Run, print and write down."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("only", nargs="?", choices=["backlog"], help="the one that takes minutes; prints only")
+    parser.add_argument("--events", type=int, default=1_000_000, help="of the backlog (default: 1,000,000)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each benchmark (default: 15)")
     parser.add_argument("--dry", action="store_true", help="print only; leave bench/RESULTS.md as it is")
     options = parser.parse_args()
+    if options.only == "backlog":
+        print(backlog.main(options.events))
+        return
     figures = {}
     for name, module in (("capture", capture), ("tail", tail), ("sync", sync), ("writer", writer)):
         figures[name] = module.main(options.rounds)

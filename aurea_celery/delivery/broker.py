@@ -77,7 +77,7 @@ class Broker:
                 routing_key=self._settings.queue,
                 content_type="application/json",
                 content_encoding="utf-8",
-                headers=_task_headers(message_id, event_count),
+                headers=task_headers(message_id, f"<{event_count} events>"),
                 correlation_id=message_id,
                 delivery_mode=2,
                 mandatory=True,  # RabbitMQ confirms what no queue takes, unless it is told to give it back
@@ -164,7 +164,7 @@ class Broker:
         return bound_calls(connection, timeout)
 
 
-def _task_headers(message_id: str, event_count: int) -> dict[str, Any]:
+def task_headers(message_id: str, description: str) -> dict[str, Any]:
     """The headers of Celery's task message protocol, version 2; the arguments are described, never shown."""
     return {
         "lang": "py",
@@ -178,7 +178,7 @@ def _task_headers(message_id: str, event_count: int) -> dict[str, Any]:
         "expires": None,
         "retries": 0,
         "timelimit": [None, None],
-        "argsrepr": f"<{event_count} events>",
+        "argsrepr": description,
         "kwargsrepr": "{}",
         "origin": "aurea-celery",
         "ignore_result": True,

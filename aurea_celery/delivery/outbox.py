@@ -281,7 +281,7 @@ class Outbox:
 
     def _is_full(self) -> bool:
         # A list, and not an iterator that an interruption would leave open.
-        if sum((self.path / name).stat().st_size for name in os.listdir(self.path)) < self._max_bytes:  # noqa: PTH208
+        if sum(_size_of(self.path / name) for name in os.listdir(self.path)) < self._max_bytes:  # noqa: PTH208
             return False
         self._closed_until = time.monotonic() + RETRY_SECONDS
         log_once_a_minute(
@@ -370,3 +370,11 @@ class Outbox:
 
     def _path_of(self, segment: int) -> Path:
         return self.path / f"{segment:010d}.seg"
+
+
+def _size_of(path: Path) -> int:
+    """A file's size in bytes; 0 if it is gone, because the publisher has sent it meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

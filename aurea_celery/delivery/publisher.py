@@ -27,6 +27,9 @@ MAX_BACK_OFF_SECONDS = 30.0
 UNKNOWN_WRITER_SECONDS = 0.5
 RECEIPT_POLL_SECONDS = 0.02
 FRESH_SECONDS, ADOPTED_POLL_SECONDS = 5.0, 0.1
+FULL_BATCH_BYTES = 4 * 1024 * 1024
+"""With so much in a message no further folder is added: brokers and writers have their limits."""
+
 RECEIPTS_SHARE = 0.9
 """Of the time that a stopping process has, for sending and for receipts; the rest is for cleaning up."""
 
@@ -144,13 +147,14 @@ class Publisher:
 
         What comes meanwhile waits for the next round: else there would be a message for every few events, and no end.
         """
-        room = self._settings.batch_events
+        room, size = self._settings.batch_events, 0
         parcels: list[tuple[Folder, Parcel]] = []
         for folder in folders:
-            parcel = self._read(folder, room) if room else None
+            parcel = self._read(folder, room) if room and size < FULL_BATCH_BYTES else None
             if parcel is not None:
                 parcels.append((folder, parcel))
                 room -= len(parcel.events)
+                size += sum(map(len, parcel.events))
         batch = [(parcel.source, parcel.events) for _, parcel in parcels]
         overflow = self._outbox.overflow.read(room)
         if overflow:
@@ -161,7 +165,7 @@ class Publisher:
         for folder, parcel in parcels:
             folder.commit(parcel, batch_id)
         self._outbox.overflow.commit()
-        return any(parcel.has_more for _, parcel in parcels) or room <= len(overflow)
+        return any(parcel.has_more for _, parcel in parcels) or room <= len(overflow) or size >= FULL_BATCH_BYTES
 
     def _is_late(self) -> bool:
         """Whether a stop was asked for and its time is over."""
@@ -174,6 +178,7 @@ class Publisher:
         is_repetition = self._settings.delivery == "sync"
         message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to, is_repetition=is_repetition)
         self._sender.send(message, sum(len(events) for _, events in batch))
+        self._backlog.note_sent()
         return batch_id
 
     def _take_receipts(self) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.settings import Settings
 
-QUEUE_CHECK_SECONDS = 10.0
+QUEUE_CHECK_SECONDS, CHECKS_PER_FULL_QUEUE = 10.0, 20
 
 
 class Sender(Protocol):
@@ -40,20 +40,28 @@ class Backlog:
         self._sender = sender
         self._settings = settings
         self._checked_at = float("-inf")
+        self._sent_since_check = 0
         self._is_full = False
 
+    def note_sent(self) -> None:
+        """A message was sent."""
+        self._sent_since_check += 1
+
     def is_full(self) -> bool:
-        """What the broker says; it is asked every few seconds.
+        """What the broker says, asked every few seconds, and before this process alone could send much too much.
 
         Raises:
             Exception: Whatever the broker raises.
         """
-        return self._is_full if time.monotonic() - self._checked_at < QUEUE_CHECK_SECONDS else self.look()
+        is_old = time.monotonic() - self._checked_at >= QUEUE_CHECK_SECONDS
+        if is_old or self._sent_since_check > self._settings.queue_max_messages // CHECKS_PER_FULL_QUEUE:
+            return self.look()
+        return self._is_full
 
     def look(self) -> bool:
         """The same, asked now."""
         waiting = self._sender.waiting_messages()
-        self._checked_at = time.monotonic()
+        self._checked_at, self._sent_since_check = time.monotonic(), 0
         self._is_full = waiting >= self._settings.queue_max_messages
         if self._is_full:
             log_once_a_minute(

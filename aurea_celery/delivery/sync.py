@@ -139,6 +139,7 @@ class SyncDelivery:
         if self._backlog.is_full():
             return False
         self._sender.send(encode_batch([(self._outbox.source, events)]), len(events))
+        self._backlog.note_sent()
         return True
 
     def _look(self) -> None:

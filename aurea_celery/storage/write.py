@@ -7,19 +7,19 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from aurea_celery.clock import from_us, now_us
+from aurea_celery.clock import from_us, now_us, to_us
 from aurea_celery.errors import DatabaseError
-from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
+from aurea_celery.events import Receipt, Source, TaskEvent
 from aurea_celery.storage import incoming, partitions
-from aurea_celery.storage.bookkeeping import Entry, Way, keep_books
+from aurea_celery.storage.bookkeeping import Entry, keep_books
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
+from aurea_celery.storage.delivered import Delivered, Unreadable, read_batch
 from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected
 
@@ -37,22 +37,6 @@ Attempt = Callable[[sa.Connection, "list[Delivered]", Price], None]
 """Writes what was delivered, in a transaction."""
 
 
-class Unreadable(NamedTuple):
-    """A payload that is not one of ours, and why."""
-
-    reason: str
-    payload: str
-
-
-class Delivered(NamedTuple):
-    """One source's part of a batch: events that can be read, and payloads that cannot."""
-
-    source: Source
-    events: list[TaskEvent]
-    unreadable: list[Unreadable]
-    through: Way = "queue"
-
-
 class Writer:
     """Writes batches to one database. One per process; connects on first use.
 
@@ -67,7 +51,7 @@ class Writer:
     def __init__(self, url: str, price: Price) -> None:
         self._url = url
         self._price = price
-        self._engine = create_engine(url)
+        self._engine = create_engine(url, pre_ping=False)  # it would be a round trip for every message
         self._checked_at_us = 0
 
     def write(self, batch: str) -> Receipt | None:
@@ -79,17 +63,16 @@ class Writer:
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
+            MemoryError: If there is not enough for it now; nothing was written.
         """
         try:
-            decoded = decode_batch(batch)
+            delivered, receipt, is_repetition = read_batch(batch)
         except msgspec.DecodeError as error:
             self.reject(f"not a batch of events: {error}", batch)
             return None
-        delivered: list[Delivered] = []
         try:
-            delivered = [_delivered(one.source, one.events) for one in decoded.sources]
-            self._transact(delivered, WAYS[1:] if decoded.is_repetition else WAYS)
-        except DatabaseError:
+            self._transact(delivered, WAYS[1:] if is_repetition else WAYS)
+        except (DatabaseError, MemoryError):
             raise
         except Exception as error:  # a fault of ours must not cost the events
             logger.error(  # noqa: TRY400 - a traceback would show the host's names
@@ -97,7 +80,7 @@ class Writer:
                 type(error).__name__,
             )
             self.reject(f"internal fault: {type(error).__name__}", batch, delivered)
-        return decoded.receipt
+        return receipt
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
         """Write events that came in a request to the API.
@@ -130,14 +113,22 @@ class Writer:
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
             self._prepare()
-            for way in ways:
-                try:
-                    with self._engine.begin() as connection:
-                        way(connection, delivered, self._price)
-                    break
-                except DBAPIError as error:
-                    if way is ways[-1] or not is_data_error(error):
-                        raise
+            try:
+                self._try_ways(delivered, ways)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                self._try_ways(delivered, ways)  # the connection had been closed while nothing was to do
+
+    def _try_ways(self, delivered: list[Delivered], ways: Sequence[Attempt]) -> None:
+        for way in ways:
+            try:
+                with self._engine.begin() as connection:
+                    way(connection, delivered, self._price)
+                break
+            except DBAPIError as error:
+                if way is ways[-1] or not is_data_error(error):
+                    raise
 
     def _prepare(self) -> None:
         """Check the schema, and make partitions ahead, once an hour."""
@@ -159,16 +150,6 @@ class Writer:
                 raise
 
 
-def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
-    events, unreadable = [], []
-    for raw in raw_events:
-        try:
-            events.append(decode_event(raw))
-        except msgspec.DecodeError as error:
-            unreadable.append(Unreadable(str(error), bytes(raw).decode("utf-8", "replace")))
-    return Delivered(source, events, unreadable)
-
-
 def _write(
     connection: sa.Connection, delivered: list[Delivered], price: Price, insert_incoming: InsertIncoming
 ) -> None:
@@ -180,7 +161,7 @@ def _write(
         incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
         there_already = insert_incoming(connection)
     written = Counter(sender for sender, _ in events.values())
-    written.subtract(events[key][0] for key in there_already)
+    written.subtract(events[event_id, to_us(created_at)][0] for event_id, created_at in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
@@ -208,14 +189,14 @@ WAYS: tuple[Attempt, ...] = (
 )
 
 
-def _unique(delivered: list[Delivered]) -> dict[incoming.Key, tuple[int, TaskEvent]]:
-    """Every event once, by its key, with the number of its sender.
+def _unique(delivered: list[Delivered]) -> dict[tuple[str, int], tuple[int, TaskEvent]]:
+    """Every event once, by its id and its end in microseconds, with the number of its sender.
 
     The id alone will not do: Celery's pool hands a task whose child died at once to another child, with the same
     request, and both have run.
     """
     return {
-        (event.event_id, from_us(event.ended_at_us)): (sender, event)
+        (event.event_id, event.ended_at_us): (sender, event)
         for sender, part in enumerate(delivered)
         for event in part.events
     }
@@ -247,8 +228,8 @@ def _reject(connection: sa.Connection, source: Source | None, unreadable: Unread
         .values(
             payload_hash=hashlib.sha256(payload.encode("utf-8", "replace")).hexdigest(),
             source_id=source.source_id if source else None,
-            reason=unreadable.reason,
-            payload=payload.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            reason=_storable(unreadable.reason),
+            payload=_storable(payload),
         )
         .on_conflict_do_nothing()
         .returning(metrics_rejected.c.id)
@@ -267,6 +248,11 @@ def _note_rejected(connection: sa.Connection, delivered: Sequence[Delivered], ke
     except DBAPIError as error:
         if not is_data_error(error):
             raise
+
+
+def _storable(text: str) -> str:
+    """A text as PostgreSQL takes it."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _keep_books(

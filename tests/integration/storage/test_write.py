@@ -285,3 +285,58 @@ def test_two_runs_under_one_id_are_two_executions(database_url: str) -> None:
         books = read_books(connection)
     assert [tuple(row) for row in found] == [("lost", 1), ("success", 1)]
     assert (books.written, books.duplicates, books.pending) == (2, 2, 0)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_an_outage(each_database_url: str) -> None:
+    with writing(each_database_url) as writer:
+        for _ in range(3):
+            writer.write(message(make_source(captured=1), [make_event()]))
+            query(
+                each_database_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND datname = current_database()",
+            )
+        writer.write(message(make_source(captured=1), [make_event()]))
+
+    assert query(each_database_url, "SELECT sum(executions) FROM metrics") == [(4,)]
+
+
+def test_ten_writers_with_the_same_jobs_in_any_order_do_not_wait_in_a_circle(each_database_url: str) -> None:
+    rng = random.Random(1)
+    sent = [
+        make_event(
+            job_id=f"job-{rng.randrange(9)}",
+            task_name=f"task-{rng.randrange(5)}",
+            latency_us=rng.randrange(10**7),
+            calls=tuple(
+                ModelCall(usage=Usage(total_tokens=rng.randrange(1_000)), model=f"model-{rng.randrange(7)}")
+                for _ in range(rng.randrange(3))
+            ),
+        )
+        for _ in range(1_500)
+    ]
+    source = make_source(captured=len(sent))
+    batches = [message(source, sent[first::60]) for first in range(60)]
+    faults: list[BaseException] = []
+
+    def write(order: list[str]) -> None:
+        try:
+            with writing(each_database_url) as writer:
+                for batch in order:
+                    writer.write(batch)
+        except BaseException as error:
+            faults.append(error)
+
+    orders = [rng.sample(batches, 24) for _ in range(9)] + [rng.sample(batches, len(batches))]
+    threads = [threading.Thread(target=write, args=(order,)) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not faults
+    assert query(each_database_url, "SELECT sum(executions) FROM metrics") == [(len(sent),)]
+    assert query(each_database_url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [
+        (0,)
+    ]
+    check_rollups(each_database_url)
