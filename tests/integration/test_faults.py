@@ -42,7 +42,7 @@ def own_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 
 def test_a_plain_process_sends_everything_before_it_ends(installation: Installation) -> None:
     installation.writer()
-    script = run_script(installation, 2_000)
+    script = run_script(installation, 2_000, AUREA_SHUTDOWN_FLUSH_SECONDS="30")  # however slow the machine is
     left = [path for path in installation.outbox.glob("*/*") if path.name.startswith(f"{script.pid}-")]
     assert not left, "the outbox is empty and its folder gone"
 
