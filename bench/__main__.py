@@ -1,4 +1,4 @@
-"""``python -m bench``: run both benchmarks and write the figures to ``bench/RESULTS.md``."""
+"""``python -m bench``: run all benchmarks and write the figures to ``bench/RESULTS.md``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import capture, writer
+from bench import backlog, capture, sync, tail, writer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TEXT = """\
@@ -29,6 +29,24 @@ handlers of aurea-celery (two lines written to the outbox on disk for each task)
 opentelemetry-instrumentation-celery and a batch processor whose exporter does nothing. The figures are what each adds
 to Celery alone.
 
+## A broker that is a black hole
+
+{tail}
+
+Two real workers with one slot each share a broker that works; one has the plugin, whose own `aurea_broker_url` is a
+port that drops every packet. Measured is how long both handlers of aurea-celery have a task, and the time from the end
+of a task's body to the beginning of the next one's, with all {tail_tasks} tasks of a round waiting in the queue: all
+that the worker does in between, so that whatever else delays a task shows. "Added" is the difference of both workers,
+round by round; below zero it is the machine's own noise.
+
+## Sync delivery
+
+{sync}
+
+As under Capture, once with the event in the outbox when the task ends, and once with the event also at the broker,
+confirmed (`aurea_delivery="sync"`). Both brokers run on the same machine and write to its disk; the network's way there
+and back comes on top.
+
 ## Writer
 
 {writer}
@@ -44,11 +62,16 @@ about 240.
 def main() -> None:
     """Run, print and write down."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("only", nargs="?", choices=["backlog"], help="the one that takes minutes; prints only")
+    parser.add_argument("--events", type=int, default=1_000_000, help="of the backlog (default: 1,000,000)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each benchmark (default: 15)")
     parser.add_argument("--dry", action="store_true", help="print only; leave bench/RESULTS.md as it is")
     options = parser.parse_args()
+    if options.only == "backlog":
+        print(backlog.main(options.events))
+        return
     figures = {}
-    for name, module in (("capture", capture), ("writer", writer)):
+    for name, module in (("capture", capture), ("tail", tail), ("sync", sync), ("writer", writer)):
         figures[name] = module.main(options.rounds)
         print(figures[name], flush=True)
     if not options.dry:
@@ -61,6 +84,7 @@ def main() -> None:
                 python=platform.python_version(),
                 system=platform.system(),
                 batch=writer.BATCH_EVENTS,
+                tail_tasks=tail.TASKS,
             )
         )
         print(f"written to {RESULTS.relative_to(Path.cwd())}")

@@ -11,17 +11,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from aurea_celery.events import Source
-
-
-class Place(NamedTuple):
-    """How far a folder has been read, and the counters of its source there."""
-
-    segment: int = 0
-    offset: int = 0
-    source: Source | None = None
+from aurea_celery.delivery.segment import Place
 
 
 @dataclass(slots=True)
@@ -46,9 +37,9 @@ class InFlight:
         return len(self._sent)
 
     @property
-    def begin(self) -> Place | None:
-        """Where the oldest of it begins."""
-        return self._sent[0].begin if self._sent else None
+    def begins(self) -> list[Place]:
+        """Where each of it begins."""
+        return [one.begin for one in self._sent]
 
     @property
     def is_overtaken(self) -> bool:
