@@ -8,15 +8,15 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import backlog, capture, sync, tail, writer
+from bench import backlog, capture, pricing, reprice, sync, tail, writer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TEXT = """\
 # Benchmarks
 
-Repeat with `make bench`. Every figure is a median with its range (least to greatest) over {rounds} rounds; what is
-compared takes turns within one run, so that a busy machine disturbs both alike. Only the ratios mean something on
-another machine.
+Repeat with `make bench`. Every figure is a median with its range (least to greatest) over {rounds} rounds, for
+repricing over a third of them; what is compared takes turns within one run, so that a busy machine disturbs both alike.
+Only the ratios mean something on another machine.
 
 Last run: {when}, {cores} cores, Python {python}, {system}.
 
@@ -56,7 +56,30 @@ the same rows, made before the clock starts, go into the same table with one COP
 decoding, no prices, no rollups, no protection against duplicates. In the second line every event is in a new job, so
 that the sums per job are as many as the rows: each message adds 1,000 rows to the rollups of jobs instead of changing
 about 240.
+
+## Pricing
+
+{pricing}
+
+What the writer does for each model call, with a list price that it has met before, in time of the processor.
+`python -m bench.pricing` measures this alone.
+
+## Repricing
+
+{reprice}
+
+Rows of one call each get another price, in pieces of a thousand rows and one commit each, which move the rollups too.
+The writers are processes of their own that write to the same jobs as fast as they can. `python -m bench.reprice`
+measures this alone.
 """
+PARTS = {
+    "capture": capture,
+    "tail": tail,
+    "sync": sync,
+    "writer": writer,
+    "pricing": pricing,
+    "reprice": reprice,
+}
 
 
 def main() -> None:
@@ -71,7 +94,7 @@ def main() -> None:
         print(backlog.main(options.events))
         return
     figures = {}
-    for name, module in (("capture", capture), ("tail", tail), ("sync", sync), ("writer", writer)):
+    for name, module in PARTS.items():
         figures[name] = module.main(options.rounds)
         print(figures[name], flush=True)
     if not options.dry:
