@@ -142,14 +142,14 @@ def check_cost(usd: Decimal) -> None:
     """Make sure that a cost can be true and stored.
 
     Raises:
-        UsageError: If it is negative, not finite, 10**15 USD or more, or has more than 800 decimal places.
+        UsageError: If it is negative, not finite, more than 10**15 USD, or has more than 800 decimal places.
 
     >>> check_cost(Decimal("0.03"))
     """
     if not (usd.is_finite() and usd >= 0):
         raise UsageError("cost_usd must be a finite number >= 0")
-    if usd >= _COST_LIMIT_USD or cast("int", usd.as_tuple().exponent) < -_COST_MOST_PLACES:
-        raise UsageError("cost_usd must be less than 10**15 and have at most 800 decimal places")
+    if usd > _COST_LIMIT_USD or cast("int", usd.as_tuple().exponent) < -_COST_MOST_PLACES:
+        raise UsageError("cost_usd must be at most 10**15 and have at most 800 decimal places")
 
 
 class Cost(NamedTuple):

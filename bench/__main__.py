@@ -81,17 +81,33 @@ PARTS = {
     "reprice": reprice,
 }
 
+BACKLOG = "## Backlog\n"
+BACKLOG_TEXT = """
+Repeat with `make bench ARGS=backlog`, which takes minutes; `--events` says how many. Last run: {when}.
+
+{backlog}
+
+Real processes all the way: one captures with `monitor_task`, all of it waits at a private Valkey, then one `aurea
+writer` gets through the first half and two through the second, with Celery, decoding, prices, rollups and books.
+COPY is measured before and after, as in the section above.
+"""
+
 
 def main() -> None:
     """Run, print and write down."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("only", nargs="?", choices=["backlog"], help="the one that takes minutes; prints only")
+    parser.add_argument("only", nargs="?", choices=["backlog"], help="the one that takes minutes")
     parser.add_argument("--events", type=int, default=1_000_000, help="of the backlog (default: 1,000,000)")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each benchmark (default: 15)")
     parser.add_argument("--dry", action="store_true", help="print only; leave bench/RESULTS.md as it is")
     options = parser.parse_args()
+    before, title, rest = RESULTS.read_text().partition(BACKLOG)
     if options.only == "backlog":
-        print(backlog.main(options.events))
+        found = backlog.main(options.events)
+        print(found)
+        if not options.dry:
+            text = BACKLOG_TEXT.format(when=datetime.now(UTC).date(), backlog=found)
+            RESULTS.write_text(f"{before.rstrip()}\n\n{BACKLOG}{text}")
         return
     figures = {}
     for name, module in PARTS.items():
@@ -109,6 +125,7 @@ def main() -> None:
                 batch=writer.BATCH_EVENTS,
                 tail_tasks=tail.TASKS,
             )
+            + (f"\n{title}{rest}" if title else "")
         )
         print(f"written to {RESULTS.relative_to(Path.cwd())}")
 

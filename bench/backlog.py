@@ -32,7 +32,7 @@ from bench.writer import BATCH_EVENTS, copy_batch, few_jobs, make_event, to_csv
 
 ROOT = Path(__file__).parents[1]
 QUEUE = "aurea_metrics"
-SAMPLE_SECONDS, PATIENCE_SECONDS, WARM_UP_BATCHES = 0.05, 600.0, 10
+SAMPLE_SECONDS, PATIENCE_SECONDS, WARM_UP_PARTS = 0.05, 600.0, 50
 COPIED_BATCHES = 200
 BOOK = PriceBook()
 MEBIBYTE = 1024 * 1024
@@ -62,7 +62,7 @@ class Memory:
             for child in Path(f"/proc/{writer.pid}/task/{writer.pid}/children").read_text().split()
         ]
         self.main.append(max(resident_bytes(writer.pid) for writer in writers))
-        self.child.append(max(map(resident_bytes, children)))
+        self.child.append(max(map(resident_bytes, children), default=0))  # none yet
 
     def text(self) -> str:
         """After a tenth of the time, and at most."""
@@ -137,7 +137,7 @@ class Run:
 
     def _rate(self, writers: list[subprocess.Popen[bytes]], until: int) -> float:
         """Rows a second, from when the last writer has begun until so many are written."""
-        begun_at = self._wait_for(self._written() + WARM_UP_BATCHES * BATCH_EVENTS * len(writers), writers)
+        begun_at = self._wait_for(self._written() + self._events // WARM_UP_PARTS, writers)
         begun = time.perf_counter()
         ended_at = self._wait_for(until, writers)
         return (ended_at - begun_at) / (time.perf_counter() - begun)
