@@ -45,20 +45,35 @@ tokens = st.integers(0, 10_000)
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
     """Every shape of usage."""
-    shape = draw(st.sampled_from(["unknown", "total", "split", "cached"]))
+    shape = draw(st.sampled_from(["unknown", "total", "split", "cached", "heard"]))
     if shape == "unknown":
         return Usage()
     if shape == "total":
         return Usage(total_tokens=draw(tokens))
     read, write, reasoning = (draw(tokens) for _ in range(3)) if shape == "cached" else (None, None, None)
+    heard, spoken = (draw(tokens) for _ in range(2)) if shape == "heard" else (None, None)
     return Usage(
-        input_tokens=draw(tokens) + (read or 0) + (write or 0),
-        output_tokens=draw(tokens) + (reasoning or 0),
+        input_tokens=draw(tokens) + (read or 0) + (write or 0) + (heard or 0),
+        output_tokens=draw(tokens) + (reasoning or 0) + (spoken or 0),
         cache_read_input_tokens=read,
         cache_write_input_tokens=write,
         reasoning_output_tokens=reasoning,
+        input_audio_tokens=heard,
+        output_audio_tokens=spoken,
+        cache_write_1h_input_tokens=None if write is None else draw(st.none() | st.integers(0, write)),
     )
 
+
+CONTRADICTIONS: list[dict[str, int]] = [
+    {"input_tokens": 1, "cache_read_input_tokens": 1, "cache_write_input_tokens": 1},
+    {"input_tokens": 3, "cache_write_input_tokens": 2, "cache_write_1h_input_tokens": 3},
+    {"input_tokens": 3, "cache_write_1h_input_tokens": 1},
+    {"output_tokens": 1, "reasoning_output_tokens": 2},
+    {"input_tokens": 1, "input_audio_tokens": 2},
+    {"output_audio_tokens": 1},
+    {"input_tokens": -1},
+]
+"""Counts of tokens that no call can have used; neither a usage nor a row may say so."""
 
 calls = st.builds(
     ModelCall,

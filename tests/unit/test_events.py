@@ -20,7 +20,7 @@ from aurea_celery.events import (
     encode,
     encode_batch,
 )
-from tests.support.events import events, make_event
+from tests.support.events import CONTRADICTIONS, events, make_event
 
 SOURCE = Source(source_id=new_event_id(), host="host", pid=1, captured=3, dropped={"outbox_full": 1})
 
@@ -95,12 +95,8 @@ def test_what_is_not_a_batch_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "counts",
     [
-        {"input_tokens": 1, "cache_read_input_tokens": 1, "cache_write_input_tokens": 1},
-        {"output_tokens": 1, "reasoning_output_tokens": 2},
-        {"input_tokens": 1, "input_audio_tokens": 2},
-        {"output_audio_tokens": 1},
+        *CONTRADICTIONS,
         {"total_tokens": 1, "input_tokens": 1, "output_tokens": 1},
-        {"input_tokens": -1},
         {"input_tokens": True},
         {"input_tokens": 1.0},
         {"input_tokens": 2**53},

@@ -20,9 +20,10 @@ from aurea_celery.price_lists import pricing_of
 from aurea_celery.pricing import PriceBook
 from aurea_celery.storage import rollups
 from aurea_celery.storage.books import read_books
+from aurea_celery.storage.reprice import TOKEN_COLUMNS
 from aurea_celery.storage.write import Writer
 from tests.support.databases import Databases, connected
-from tests.support.events import events, make_event, make_source
+from tests.support.events import CONTRADICTIONS, events, make_event, make_source
 
 MEASURES = (
     "sum(executions), sum(calls), sum(token_count), sum(input_tokens), sum(output_tokens), sum(unpriced_tokens),"
@@ -181,6 +182,16 @@ def test_an_event_that_breaks_a_rule_is_kept_aside_and_its_neighbours_written(da
 
 
 EVENT_IDS = ("01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002")
+
+
+@pytest.mark.parametrize("counts", CONTRADICTIONS, ids=str)
+def test_the_table_refuses_counts_that_no_usage_can_have(database_url: str, counts: dict[str, int]) -> None:
+    with writing(database_url) as writer:
+        writer.write_events(make_source(captured=1), [make_event()])
+    values = ", ".join(f"{name} = {counts.get(name, 'NULL')}" for name in TOKEN_COLUMNS)
+
+    with pytest.raises(sa.exc.IntegrityError, match="metrics_usage_check"), connected(database_url) as connection:
+        connection.execute(sa.text(f"UPDATE metrics SET {values}"))
 
 
 def test_a_batch_whose_books_cannot_be_kept_is_kept_aside(database_url: str) -> None:
