@@ -14,10 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
+from aurea_celery.budget import BudgetStates
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
 from aurea_celery.storage import incoming, partitions, prices
+from aurea_celery.storage.budgets import read_states
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
 from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected, metrics_sources
@@ -134,6 +136,16 @@ class Writer:
             self._prepare()
             with self._engine.begin() as connection:
                 _reject(connection, None, Unreadable(reason, payload))
+
+    def budgets(self) -> BudgetStates:
+        """The states of budgets that matter to the processes that run tasks.
+
+        Raises:
+            DatabaseUnavailable: If the database does not answer.
+            SchemaMismatch: If the tables are missing.
+        """
+        with translating(self._url), self._engine.connect() as connection:
+            return read_states(connection)
 
     def close(self) -> None:
         """Close the connections."""
