@@ -121,8 +121,8 @@ def read_states(connection: sa.Connection) -> BudgetStates:
 
 
 def _hold_all(connection: sa.Connection) -> None:
-    """Wait for writers that do not know of a change yet; those that come wait until it is there."""
-    connection.execute(sa.text("LOCK TABLE budgets IN ACCESS EXCLUSIVE MODE"))
+    """Wait for those who hold budgets; those that come wait until the transaction ends. Reading is free."""
+    connection.execute(sa.text("LOCK TABLE budgets IN EXCLUSIVE MODE"))
 
 
 def _key(key: BudgetKey) -> dict[str, str]:

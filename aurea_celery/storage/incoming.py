@@ -16,12 +16,11 @@ from aurea_celery.storage.rows import COLUMNS, Row
 
 NAMES = ", ".join(COLUMNS)
 
-# What the session already has: looked up, since a rollback or a pooler may have taken it away. That reads the budgets, so
-# that they stay until the transaction ends what they are: the statement that sums takes its snapshot later.
+# What the session already has: looked up, since a rollback or a pooler may have taken it away. Together with the lock,
+# because each trip to the server counts.
 SESSION = sa.text(
-    "SELECT to_regclass('pg_temp.incoming') IS NOT NULL AS has_table,"
-    " EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'aurea_insert') AS has_statement,"
-    " EXISTS (SELECT FROM budgets) AS has_budgets"
+    f"{rollups.HOLD_BUDGETS}; SELECT to_regclass('pg_temp.incoming') IS NOT NULL AS has_table,"
+    " EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'aurea_insert') AS has_statement"
 )
 # The table lives as long as the session, so that the catalogue does not grow, and is empty between transactions.
 CREATE = sa.text(

@@ -162,6 +162,7 @@ def _usage_of(row: sa.Row[Any]) -> Usage:
 
 
 def _apply(connection: sa.Connection, changes: list[dict[str, Any]]) -> None:
+    connection.execute(sa.text(rollups.HOLD_BUDGETS))
     connection.execute(_CREATE)
     connection.execute(_FILL, changes)
     connection.execute(_MOVE)

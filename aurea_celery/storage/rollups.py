@@ -121,9 +121,11 @@ SOURCES = (
 """The columns of ``metrics`` that the rollups are made of."""
 
 
-def hold_budgets(connection: sa.Connection) -> None:
-    """Keep budgets from being set or removed until the transaction ends: before anything is summed, as all do."""
-    connection.execute(sa.text("LOCK TABLE budgets IN ACCESS SHARE MODE"))
+HOLD_BUDGETS = "LOCK TABLE budgets IN ROW SHARE MODE"
+"""Keeps budgets what they are until the transaction ends; in a statement of its own, before the one that sums.
+
+Whoever sets a budget waits for it, and then sums the rows that are there; what is summed later knows the budget.
+"""
 
 
 def adding(relation: str) -> str:
@@ -133,7 +135,7 @@ def adding(relation: str) -> str:
 
 def rebuild(connection: sa.Connection) -> None:
     """Make every rollup anew from all rows; writers wait meanwhile."""
-    hold_budgets(connection)
+    connection.execute(sa.text(HOLD_BUDGETS))
     tables = ", ".join(rollup.table for rollup in ROLLUPS)
     connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
     for rollup in ROLLUPS:
