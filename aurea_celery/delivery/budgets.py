@@ -104,12 +104,12 @@ class BudgetQuestions:
         return self.is_waiting and self._has_budgets and time.monotonic() - self._asked_at < ANSWER_SECONDS
 
     def may_ask(self) -> bool:
-        """Whether a batch that is sent anyway should ask."""
-        return time.monotonic() - self._asked_at >= self._pause_seconds
+        """Whether a batch that is sent anyway should ask: always if there are budgets, since it may use one up."""
+        return self._has_budgets or self._is_due
 
     def must_ask(self) -> bool:
         """Whether nobody on the host has asked for so long that it takes a message of its own."""
-        return self.may_ask() and abs(time.time() - _mtime(self._asked)) >= self._pause_seconds
+        return self._is_due and abs(time.time() - _mtime(self._asked)) >= self._pause_seconds
 
     def note_asked(self) -> None:
         """A question was sent."""
@@ -123,6 +123,10 @@ class BudgetQuestions:
         if answers:
             self._unanswered, self._has_budgets = 0, answers[-1].has_budgets
             self._write(msgspec.json.encode(answers[-1]))
+
+    @property
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._asked_at >= self._pause_seconds
 
     @property
     def _pause_seconds(self) -> float:

@@ -59,7 +59,7 @@ def test_a_budget_that_is_used_up_is_a_state(each_database_url: str) -> None:
     spend(each_database_url, "0.6")
 
     (state,) = states(each_database_url)
-    assert (state.job_id, state.usd, state.spent_usd, state.on_exceed) == ("nightly", 1, 1, "block")
+    assert (state.job_id, state.usd, state.spent_usd, state.on_exceed) == ("nightly", Decimal(1), Decimal(1), "block")
     tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     assert state.ends_at_us == to_us(tomorrow)
 
@@ -123,7 +123,7 @@ def test_usage_without_a_price_is_a_state_until_it_is_priced(database_url: str) 
     reprice(database_url, pricing_of, Selection())
 
     (state,) = states(database_url)
-    assert (state.unpriced_tokens, state.spent_usd, state.is_used_up) == (0, 3, True)
+    assert (state.unpriced_tokens, state.spent_usd, state.is_used_up) == (0, Decimal(3), True)
     with connected(database_url) as connection:
         assert queries.rollup_differences(connection) == {}
         rollups.rebuild(connection)

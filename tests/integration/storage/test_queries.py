@@ -326,7 +326,8 @@ def test_a_sum_that_differs_from_its_rows_is_found(connection: sa.Connection, ro
 def test_a_row_without_its_sums_is_found_everywhere(connection: sa.Connection) -> None:
     connection.execute(
         sa.text(
-            "INSERT INTO metrics SELECT made.* FROM (SELECT * FROM metrics WHERE executions = 1 LIMIT 1) AS one,"
+            "INSERT INTO metrics SELECT made.* FROM"
+            " (SELECT * FROM metrics WHERE seq = 0 AND cost_estimate > 0 LIMIT 1) AS one,"
             " jsonb_populate_record(NULL::metrics, to_jsonb(one) || jsonb_build_object('event_id', gen_random_uuid()))"
             " AS made"
         )
