@@ -41,6 +41,7 @@ class BudgetCopy:
         self._path = os.fspath(root / COPY)
         self._look_at = 0.0
         self._seen_ns = 0
+        self._content = b""
         self._by_job: dict[str, list[BudgetState]] = {}
 
     def states_of(self, job_id: str) -> Sequence[BudgetState]:
@@ -56,17 +57,22 @@ class BudgetCopy:
         return [state for state in found if state.ends_at_us is None or moment < state.ends_at_us]
 
     def _look(self) -> None:
-        """Read the copy if it was renewed, and forget it when it is too old."""
+        """Read the copy if it was renewed, decode it if it has changed, and forget it when it is too old."""
         try:
             written_ns = os.stat(self._path).st_mtime_ns  # noqa: PTH116 - half the time of Path.stat
+            if abs(time.time_ns() - written_ns) > VALID_SECONDS * 1e9:
+                self._expire()
+            elif written_ns != self._seen_ns:
+                self._read()
+                self._seen_ns = written_ns
         except OSError:
-            self._by_job = {}
-            return
-        if abs(time.time_ns() - written_ns) > VALID_SECONDS * 1e9:
-            self._expire()
-        elif written_ns != self._seen_ns:
-            self._seen_ns = written_ns
-            self._by_job = _by_job(_read(self._path))
+            self._forget()
+
+    def _read(self) -> None:
+        with open(self._path, "rb") as file:  # noqa: PTH123 - the same
+            content = file.read()
+        if content != self._content:
+            self._content, self._by_job = content, _by_job(content)
 
     def _expire(self) -> None:
         if self._by_job:
@@ -77,7 +83,10 @@ class BudgetCopy:
                 "Start one: celery -A yourapp aurea writer",
                 VALID_SECONDS,
             )
-        self._by_job, self._seen_ns = {}, 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._by_job, self._content, self._seen_ns = {}, b"", 0
 
 
 class BudgetQuestions:
@@ -150,19 +159,12 @@ class BudgetQuestions:
             )
 
 
-def _read(path: Path | str) -> BudgetStates | None:
-    """What a copy says; None if there is none, or if another release has written it."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a text in a process that looks often
-            return _decoder.decode(file.read())
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def _by_job(known: BudgetStates | None) -> dict[str, list[BudgetState]]:
+def _by_job(content: bytes) -> dict[str, list[BudgetState]]:
+    """The states of a copy, by their job; none if another release has written it."""
     found: dict[str, list[BudgetState]] = {}
-    for state in known.states if known else ():
-        found.setdefault(state.job_id, []).append(state)
+    with contextlib.suppress(msgspec.DecodeError):
+        for state in _decoder.decode(content).states:
+            found.setdefault(state.job_id, []).append(state)
     return found
 
 
