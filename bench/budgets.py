@@ -17,8 +17,16 @@ STATES = 100
 
 def used_up(job_id: str) -> BudgetState:
     """A budget with nothing left."""
-    money = {"usd": Decimal(5), "spent_usd": Decimal("5.0123")}
-    return BudgetState(job="*", task="", period="day", on_exceed="block", job_id=job_id, ends_at_us=2**52, **money)
+    return BudgetState(
+        job="*",
+        task="",
+        period="day",
+        on_exceed="block",
+        usd=Decimal(5),
+        job_id=job_id,
+        spent_usd=Decimal("5.0123"),
+        ends_at_us=2**52,
+    )
 
 
 def look_up(copy: BudgetCopy, job_id: str) -> float:
@@ -44,10 +52,9 @@ def main(rounds: int = 20) -> str:
         states = [used_up(f"job-{number}") for number in range(STATES)]
         BudgetQuestions(root, 1.0).take([BudgetStates(has_budgets=True, states=states)])
         copy = BudgetCopy(root)
-        free, exceeded, renewed = (
-            Spread.of([measure() for _ in range(rounds)])
-            for measure in (lambda: look_up(copy, "job"), lambda: look_up(copy, "job-7"), lambda: read(root))
-        )
+        free = Spread.of([look_up(copy, "job") for _ in range(rounds)])
+        exceeded = Spread.of([look_up(copy, "job-7") for _ in range(rounds)])
+        renewed = Spread.of([read(root) for _ in range(rounds)])
     return (
         f"with {STATES} budgets used up, a job that has no budget takes {free.text('.2f')} us to look up, one of these "
         f"{exceeded.text('.2f')} us; reading a copy that has changed takes {renewed.text('.0f')} us"

@@ -29,6 +29,7 @@ VALID_SECONDS = 300.0
 
 NO_BUDGETS_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 300.0
+MOST_DOUBLINGS = 16
 ANSWER_SECONDS = 1.0
 
 _decoder = msgspec.json.Decoder(BudgetStates)
@@ -100,7 +101,7 @@ class BudgetQuestions:
         self._refresh_seconds = refresh_seconds
         self._asked_at = float("-inf")
         self._unanswered = 0
-        self._has_budgets = True
+        self._has_budgets = False
 
     @property
     def is_waiting(self) -> bool:
@@ -123,7 +124,7 @@ class BudgetQuestions:
     def note_asked(self) -> None:
         """A question was sent."""
         self._asked_at = time.monotonic()
-        self._unanswered += 1
+        self._unanswered = min(self._unanswered + 1, MOST_DOUBLINGS)
         with contextlib.suppress(OSError):  # then others ask too
             self._asked.touch(mode=0o600)
 

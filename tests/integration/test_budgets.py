@@ -77,7 +77,7 @@ def test_a_job_stops_when_its_budget_is_used_up(installation: Installation, clie
     installation.writer(app=APP)
     workers = [installation.worker("-c", "2", "-n", f"w{n}@%h", app=APP, **NO_DATABASE) for n in (1, 2)]
 
-    results = [client.send("pay", 0.2) for _ in range(200)]
+    results = [client.send("pay", 0.3) for _ in range(200)]
     installation.wait_for_executions(200)
 
     ran = len(installation.truth_of("begun"))

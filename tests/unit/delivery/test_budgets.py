@@ -103,6 +103,7 @@ def test_one_process_of_a_host_asks_for_all(tmp_path: Path) -> None:
     first.note_asked()
 
     assert not second.must_ask()
+    first.take([told()])
     assert first.may_ask(), "a batch that is sent anyway may use a budget up"
     first.take([BudgetStates(has_budgets=False, states=[])])
     assert not first.may_ask(), "there is nothing to ask for"
@@ -121,8 +122,18 @@ def test_without_an_answer_questions_become_rare(tmp_path: Path, monkeypatch: py
             asked_at.append(now - 1000.0)
         now += 1
 
-    assert asked_at[:6] == [0, 2, 6, 14, 30, 62]
-    assert len(asked_at) < 25
+    assert asked_at[:6] == [0, 20, 60, 140, 300, 600]
+    assert len(asked_at) < 20
+
+
+def test_batches_that_nobody_answers_are_no_trouble(tmp_path: Path) -> None:
+    questions = BudgetQuestions(tmp_path, 1.0)
+    questions.take([told()])
+    for _ in range(2000):
+        assert questions.may_ask()
+        questions.note_asked()
+
+    assert not questions.must_ask()
 
 
 @pytest.fixture
