@@ -20,9 +20,6 @@ from aurea_celery.capture.context import Execution
 from aurea_celery.capture.requests import is_own
 from aurea_celery.errors import BudgetExceeded
 
-REFUSAL = "aurea_refusal"
-"""On the request of a task: the error that its ``before_start`` raises."""
-
 over_budget_counts: Counter[str] = Counter()
 """How many executions of this process met a budget that is used up, by what became of them: ``warn`` or ``block``."""
 
@@ -63,7 +60,7 @@ def _prepare(task_class: Any) -> None:
 
     def before_start(self: Any, task_id: str, args: Any, kwargs: Any) -> Any:
         """Called by Celery just before the body; refuses to run, or does what the task's own method does."""
-        refusal = getattr(self.request, REFUSAL, None)
+        refusal = getattr(self.request, "aurea_refusal", None)
         if refusal is not None:
             raise refusal
         return its_own.__get__(self, type(self))(task_id, args, kwargs)
