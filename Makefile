@@ -6,7 +6,7 @@ READY := .venv/ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-celery lint bench chaos clean
+.PHONY: help demo test test-matrix test-celery lint bench chaos fuzz clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: $(READY)  ## Measure capture and writer beside their references; writes b
 
 chaos: $(READY)  ## Kill and cut everything while tasks run, compare with the truth; ARGS="--seed 7 --broker rabbitmq"
 	$(BIN)/python -m chaos $(ARGS)
+
+fuzz: $(READY)  ## Feed the writer's decoder what coverage guides to; ARGS="--seconds 60"
+	$(BIN)/python -m fuzz $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf .venv .venv-celery-* .celery-source .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

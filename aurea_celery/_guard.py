@@ -15,6 +15,7 @@ import functools
 import logging
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -44,19 +45,26 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def report_fault(place: str, error: BaseException) -> None:
-    """Count a fault of ours and log its class once a minute; the message may hold the user's data, so it stays out."""
+    """Count a fault of ours and log its class once a minute, at DEBUG with the places where it happened.
+
+    The message may hold the user's data, or a part of a URL with its password, so it stays out.
+    """
     fault_counts[place] += 1
     now = time.monotonic()
     if now - _last_logged.get(place, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
         _last_logged[place] = now
         logger.error(
             "aurea-celery: internal fault in %s (%s, %d so far); the task was not affected, "
-            "its metrics may be incomplete",
+            "its metrics may be incomplete%s",
             place,
             type(error).__name__,
             fault_counts[place],
-            exc_info=logger.isEnabledFor(logging.DEBUG),
+            _places(error) if logger.isEnabledFor(logging.DEBUG) else "",
         )
+
+
+def _places(error: BaseException) -> str:
+    return "\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
 
 
 def log_once_a_minute(key: str, level: int, message: str, *args: object) -> None:

@@ -5,8 +5,10 @@ Celery imports this module at every ``celery`` call: nothing heavy is imported b
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,11 @@ from aurea_celery.commands.budgets import budget
 from aurea_celery.commands.prices import prices, reprice
 from aurea_celery.errors import ConfigurationError
 from aurea_celery.settings import TRUE_WORDS
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from aurea_celery.settings import Settings
 
 if os.environ.get("AUREA_AUTOINSTALL", "").strip().lower() in TRUE_WORDS:
     from aurea_celery import autoinstall  # noqa: F401 - its import installs
@@ -45,7 +52,7 @@ def db_upgrade(context: click.Context) -> None:
 @db.command("rebuild", cls=Command)
 @click.pass_context
 def db_rebuild(context: click.Context) -> None:
-    """Make every rollup anew from the rows, if reconcile found a wrong sum; writers wait meanwhile."""
+    """Make every rollup anew from the rows, if aurea check found a wrong sum; writers wait meanwhile."""
     from aurea_celery.storage.audit import rebuild  # noqa: PLC0415 - heavy
 
     rebuild(database_url(context))
@@ -63,15 +70,41 @@ def serve(host: str, port: int | None) -> None:
 
 
 @aurea.command(cls=Command)
+@click.option("--by-process", is_flag=True, help="Show the books of every process too.")
+@click.option("--broker", metavar="URL", help="Look at this broker's queue, and at the outboxes for it on this host.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def reconcile(context: click.Context, as_json: bool) -> None:
-    """Check that every event is accounted for; status 1 if one is lost or a sum is wrong."""
-    from aurea_celery.storage.audit import audit  # noqa: PLC0415 - heavy
+def check(context: click.Context, by_process: bool, broker: str | None, as_json: bool) -> None:
+    """Say whether every execution is accounted for, and if not, where it is.
 
-    found = audit(database_url(context))
-    click.echo(found.as_json() if as_json else found.as_text())
-    context.exit(0 if found.is_clean else 1)
+    Without an app (celery -A yourapp aurea check), --broker or AUREA_BROKER_URL, only the database is asked.
+
+    Status 0: everything is accounted for. 1: something is missing, was dropped, or a sum is wrong; or the database
+    cannot be asked. 2: a setting is wrong. 3: something is on its way. 4: nobody is writing.
+    """
+    from aurea_celery.check import facts, report  # noqa: PLC0415 - heavy
+
+    app, settings = _app_and_settings(context, broker)
+    found = facts.gather(settings.database_url or database_url(context), settings, app, every_process=by_process)
+    click.echo(
+        report.as_json(found, by_process=by_process) if as_json else report.as_text(found, by_process=by_process)
+    )
+    context.exit(report.exit_status(found))
+
+
+def _app_and_settings(context: click.Context, broker: str | None) -> tuple[Celery | None, Settings]:
+    """The way to the broker, if one is known, and the settings that go with it."""
+    from celery import Celery  # noqa: PLC0415 - heavy
+
+    from aurea_celery.settings import Settings, read_environment  # noqa: PLC0415 - only commands need it
+    from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
+
+    app: Celery | None = getattr(context.obj, "app", None)
+    settings = settings_of(app) if app else Settings.load({}, read_environment(), {})
+    settings = dataclasses.replace(settings, broker_url=broker or settings.broker_url)
+    if app is None and settings.broker_url:
+        app = Celery("aurea", broker=settings.broker_url, set_as_current=False)
+    return app, settings
 
 
 @aurea.command(cls=Command)

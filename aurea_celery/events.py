@@ -12,7 +12,7 @@ does not spoil its neighbours.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +21,9 @@ from aurea_celery.errors import UsageError
 
 WIRE_VERSION = 1
 TEXT_MAX_CHARACTERS = 255
+BATCH_MAX_BYTES = 32 * 1024 * 1024
+BATCH_MAX_EVENTS = 10_000
+"""The largest batch a writer reads. Senders stay far below: a batch is as much as a few outbox segments."""
 
 Status = Literal["success", "failure", "retry", "rejected", "ignored", "revoked", "timeout", "lost"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -30,6 +33,10 @@ COST_STATUSES: tuple[str, ...] = get_args(CostStatus)
 
 Omission = Literal["excluded", "sampled_out"]
 """Why an execution is left out on purpose."""
+
+# Far beyond every price, and few enough digits that sums stay exact and PostgreSQL's NUMERIC takes them.
+_COST_LIMIT_USD = Decimal(10) ** 15
+_COST_MOST_PLACES = 800
 
 # 2**53 - 1 is the largest integer every JSON reader keeps exact.
 _COUNT_LIMIT = 2**53
@@ -127,8 +134,22 @@ class ModelCall(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True)
     time_to_first_token_us: Microseconds | None = None
 
     def __post_init__(self) -> None:
-        if self.cost_usd is not None and not (self.cost_usd.is_finite() and self.cost_usd >= 0):
-            raise UsageError("cost_usd must be a finite number >= 0")
+        if self.cost_usd is not None:
+            check_cost(self.cost_usd)
+
+
+def check_cost(usd: Decimal) -> None:
+    """Make sure that a cost can be true and stored.
+
+    Raises:
+        UsageError: If it is negative, not finite, 10**15 USD or more, or has more than 800 decimal places.
+
+    >>> check_cost(Decimal("0.03"))
+    """
+    if not (usd.is_finite() and usd >= 0):
+        raise UsageError("cost_usd must be a finite number >= 0")
+    if usd >= _COST_LIMIT_USD or cast("int", usd.as_tuple().exponent) < -_COST_MOST_PLACES:
+        raise UsageError("cost_usd must be less than 10**15 and have at most 800 decimal places")
 
 
 class Cost(NamedTuple):
@@ -201,7 +222,7 @@ class SourceBatch(Struct, frozen=True, kw_only=True):
     """The events of one source in a batch, each still undecoded."""
 
     source: Source
-    events: list[msgspec.Raw]
+    events: Annotated[list[msgspec.Raw], Meta(max_length=BATCH_MAX_EVENTS)]
 
 
 class Receipt(NamedTuple):
@@ -215,13 +236,15 @@ class Receipt(NamedTuple):
 class Batch(Struct, frozen=True, kw_only=True):
     """What one message on the queue holds; ``reply_to`` is the queue that its ``batch_id`` goes to after the commit.
 
-    With ``asks_budgets`` the states of budgets go there too; such a batch may be empty.
+    ``is_repetition``: most of its events came already, each by itself.
+    ``asks_budgets``: the states of budgets go to that queue too; such a batch may be empty.
     """
 
     v: int
-    sources: list[SourceBatch]
+    sources: Annotated[list[SourceBatch], Meta(max_length=BATCH_MAX_EVENTS)]
     batch_id: Text | None = None
     reply_to: Text | None = None
+    is_repetition: bool = False
     asks_budgets: bool = False
 
     @property
@@ -243,13 +266,16 @@ def encode(value: Struct) -> bytes:
 
 
 def decode_event(data: bytes | msgspec.Raw) -> TaskEvent:
-    """Decode one event strictly.
+    """Decode one event strictly, whoever sent it.
 
     Raises:
         msgspec.ValidationError: If a field is missing, of the wrong type or outside of its range.
         msgspec.DecodeError: If it is not JSON.
     """
-    return _event_decoder.decode(data)
+    try:
+        return _event_decoder.decode(data)
+    except Exception as error:
+        raise _as_decode_error(error) from None
 
 
 def encode_batch(
@@ -257,25 +283,38 @@ def encode_batch(
     *,
     batch_id: str | None = None,
     reply_to: str | None = None,
+    is_repetition: bool = False,
     asks_budgets: bool = False,
 ) -> bytes:
     """Put sources and their already encoded events into a batch, without decoding them again."""
     parts = [b'{"source":' + encode(source) + b',"events":[' + b",".join(events) + b"]}" for source, events in sources]
-    asked = {"batch_id": batch_id, "reply_to": reply_to} | ({"asks_budgets": True} if asks_budgets else {})
-    address = _encoder.encode(asked)[1:-1]
-    return b'{"v":%d,%b,"sources":[%b]}' % (WIRE_VERSION, address, b",".join(parts))
+    asked = {"batch_id": batch_id, "reply_to": reply_to}
+    about = _encoder.encode(asked | {"is_repetition": is_repetition, "asks_budgets": asks_budgets})[1:-1]
+    return b'{"v":%d,%b,"sources":[%b]}' % (WIRE_VERSION, about, b",".join(parts))
 
 
 def decode_batch(data: str | bytes) -> Batch:
-    """Decode a batch; its events stay raw, to be decoded one by one with :func:`decode_event`.
+    """Decode a batch, whoever sent it; its events stay raw, to be decoded one by one with :func:`decode_event`.
 
     Raises:
-        msgspec.DecodeError: If it is not a batch of a known version.
+        msgspec.DecodeError: If it is not a batch of a known version, or a larger one than a sender makes.
     """
-    batch = _batch_decoder.decode(data)
+    if len(data) > BATCH_MAX_BYTES:
+        raise msgspec.DecodeError(f"larger than {BATCH_MAX_BYTES} bytes")
+    try:
+        batch = _batch_decoder.decode(data)
+    except Exception as error:
+        raise _as_decode_error(error) from None
     if batch.v != WIRE_VERSION:
         raise msgspec.ValidationError(f"wire version {batch.v} is not known here; upgrade the writer")
     return batch
+
+
+def _as_decode_error(error: Exception) -> msgspec.DecodeError:
+    """The decoder's own error; for what else hostile bytes make it raise, such as on deep nesting, one that says so."""
+    if isinstance(error, msgspec.DecodeError):
+        return error
+    return msgspec.DecodeError(f"it cannot be decoded ({type(error).__name__})")
 
 
 def clean_text(value: Any) -> str:

@@ -27,11 +27,21 @@ def default_outbox_dir() -> str:
     return str(Path(base) / "aurea-celery" / "outbox")
 
 
-def _setting(default: Any, unit: str, sentence: str, *, least: float | None = None, most: float | None = None) -> Any:
-    metadata = {"unit": unit, "sentence": sentence, "least": least, "most": most}
+def _setting(
+    default: Any,
+    unit: str,
+    sentence: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    words: tuple[str, ...] = (),
+    is_shown: bool = True,
+) -> Any:
+    """One setting; ``is_shown`` says whether its value may be seen, in a log or a traceback."""
+    metadata = {"unit": unit, "sentence": sentence, "least": least, "most": most, "words": words}
     if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=default, metadata=metadata, repr=is_shown)
+    return field(default=default, metadata=metadata, repr=is_shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +83,21 @@ class Settings:
     queue_arguments: dict[str, Any] = _setting(
         dict, "", "Broker arguments of the queue, such as {'x-queue-type': 'quorum'} on RabbitMQ."
     )
-    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.")
+    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.", is_shown=False)
     broker_timeout_seconds: float = _setting(
         2.0, "seconds", "How long one network call of the publisher may take.", least=0.1
+    )
+    delivery: str = _setting(
+        "background",
+        "",
+        "When events are sent: 'background', some time after their task; 'sync', before the task is acknowledged.",
+        words=("background", "sync"),
+    )
+    sync_timeout_seconds: float = _setting(
+        0.5,
+        "seconds",
+        "With 'sync': how long a task waits for the broker, once; then its event goes through the outbox.",
+        least=0.01,
     )
     outbox_dir: str = _setting(
         default_outbox_dir, "", "Folder for events on their way; local disk, not a network share."
@@ -86,7 +108,7 @@ class Settings:
         "Most disk one process may use for events on their way; above it new events are dropped and counted.",
         least=1024 * 1024,
     )
-    batch_events: int = _setting(500, "events", "Most events in one message.", least=1)
+    batch_events: int = _setting(500, "events", "Most events in one message; at most 10,000.", least=1, most=10_000)
     keep_sent_seconds: float = _setting(
         3600.0,
         "seconds",
@@ -115,7 +137,9 @@ class Settings:
     writer_visibility_timeout_seconds: int = _setting(
         60, "seconds", "On Redis: when a message of a killed writer goes to another one.", least=1
     )
-    database_url: str = _setting("", "", "Where the writer writes: postgresql://user:password@host:5432/database.")
+    database_url: str = _setting(
+        "", "", "Where the writer writes: postgresql://user:password@host:5432/database.", is_shown=False
+    )
 
     @classmethod
     def load(cls, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Settings:
@@ -150,7 +174,9 @@ def _checked(name: str, definition: Any, value: Any) -> Any:
         converted = _CONVERTERS[definition.type](value)
     except (TypeError, ValueError):
         raise ConfigurationError(f"aurea_{name} must be of type {definition.type}; check its value") from None
-    least, most, unit = (definition.metadata[key] for key in ("least", "most", "unit"))
+    least, most, unit, words = (definition.metadata[key] for key in ("least", "most", "unit", "words"))
+    if words and converted not in words:
+        raise ConfigurationError(f"aurea_{name} must be one of: {', '.join(words)}")
     if least is not None and not converted >= least:
         raise ConfigurationError(f"aurea_{name} must be at least {least} {unit}")
     if most is not None and not converted <= most:

@@ -45,7 +45,7 @@ _stopping = mmap.mmap(-1, 1)
 class WriterTask(Task):  # type: ignore[type-arg]  # generic in its type hints, but before Celery 5.7 not when it runs
     """A task whose options are ours: the host's annotations and defaults are for its own tasks."""
 
-    Request = "aurea_celery.writer_worker:WriterRequest"  # by name: only a worker's main process needs it
+    Request = "aurea_celery.writer_consumer:WriterRequest"  # by name: only a worker's main process needs it
 
     @classmethod
     def annotate(cls) -> None:
@@ -74,7 +74,10 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
     def write(batch: str) -> None:
         """Write one batch of events and return once it is committed."""
         settings = settings_of(app)
-        receipt = write_metrics(settings, batch)
+        try:
+            receipt = write_metrics(settings, batch)
+        except MemoryError:  # it would end the worker's main process
+            raise Reject("there is not enough memory for this batch", requeue=True) from None
         if receipt is not None:
             _answer(app, settings, receipt)
 

@@ -7,8 +7,6 @@ aurea-celery tasks that record one model call and ten.
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from aurea_celery import Aurea, plugin, record_usage
 from aurea_celery.capture import jobs, requests, signals
 from aurea_celery.clock import new_event_id, now_us
+from bench.children import in_child
 from bench.ratio import Pair, Spread
 
 TASKS = 2_000
@@ -110,7 +109,8 @@ def measure(rounds: int) -> Figures:
         Aurea(app, outbox_dir=folder)
         signals.disconnect()
         plugin.on_worker_init()
-        return _in_child(lambda: _rounds(app, rounds))
+        added, alone, calls = in_child(lambda: _rounds(app, rounds))
+    return Figures(Pair(*added), alone, Pair(*calls))
 
 
 def _rounds(app: Celery, rounds: int) -> Figures:
@@ -137,21 +137,6 @@ def _rounds(app: Celery, rounds: int) -> Figures:
             found.calls.reference.append(one)
     provider.shutdown()
     return found
-
-
-def _in_child(work: Callable[[], Figures]) -> Figures:
-    """Run in a forked child, as Celery's pool does, and bring the figures back."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        with os.fdopen(writing, "w") as answer:
-            json.dump(work(), answer)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        added, alone, calls = json.load(answer)
-    os.waitpid(pid, 0)
-    return Figures(Pair(*added), alone, Pair(*calls))
 
 
 def main(rounds: int = 20) -> str:

@@ -24,6 +24,7 @@ from aurea_celery.storage.rows import COLUMNS, Row, rows_of
 from aurea_celery.storage.write import Writer
 from bench.ratio import Pair, interleaved
 
+BOOK = PriceBook()
 BATCH_EVENTS = 500
 BATCHES = 12
 MODELS = ("gpt-4", "gpt-3.5-turbo", "claude-3-opus")
@@ -81,8 +82,8 @@ def measure(database_url: str, rounds: int, job: Job) -> Pair:
 
     def raw_copy() -> float:
         events = [[make_event(rng, job) for _ in range(BATCH_EVENTS)] for _ in range(BATCHES)]
-        texts = [_csv([row for event in batch for row in rows_of(event, PriceBook().cost)]) for batch in events]
-        return _seconds(functools.partial(_copy_batch, engine), texts)
+        texts = [to_csv([row for event in batch for row in rows_of(event, BOOK.cost)]) for batch in events]
+        return _seconds(functools.partial(copy_batch, engine), texts)
 
     try:
         return interleaved(through_writer, raw_copy, rounds=rounds)
@@ -91,13 +92,15 @@ def measure(database_url: str, rounds: int, job: Job) -> Pair:
         engine.dispose()
 
 
-def _csv(rows: list[Row]) -> str:
+def to_csv(rows: list[Row]) -> str:
+    """Rows as COPY takes them."""
     buffer = io.StringIO()
     csv.writer(buffer).writerows(rows)
     return buffer.getvalue()
 
 
-def _copy_batch(engine: sa.Engine, text: str) -> None:
+def copy_batch(engine: sa.Engine, text: str) -> None:
+    """Write rows with one COPY and one commit."""
     with engine.begin() as connection:
         raw: Any = connection.connection.dbapi_connection
         with raw.cursor() as cursor:

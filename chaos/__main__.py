@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from chaos.brokers import MissingServer
 from chaos.kinds import FAULTS
@@ -18,6 +20,8 @@ from chaos.schedule import Step, plan_faults, plan_tasks
 from chaos.stack import Stack
 
 CLEAN, FOUND, NOT_RUN = 0, 1, 2
+DELIVERIES = ("background", "sync")
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 APPS = {"none": "chaos.app", "ack-before-commit": "chaos.broken_app"}
 
 
@@ -30,6 +34,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=20_000, help="how many tasks are sent")
     parser.add_argument("--faults", type=int, default=45, help="how many faults come")
     parser.add_argument("--broker", choices=["redis", "rabbitmq"], default="redis", help="Valkey, or RabbitMQ")
+    parser.add_argument("--delivery", choices=DELIVERIES, default="background", help="aurea_delivery of the workers")
     parser.add_argument("--workers", type=int, default=3, help="workers of the user's")
     parser.add_argument("--concurrency", type=int, default=2, help="children of each worker")
     parser.add_argument("--writers", type=int, default=2, help="writers")
@@ -52,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     kinds = [kind for kind in options.kinds if kind not in options.without]
     steps = plan_faults(options.seed, options.faults, kinds)
-    say(f"seed {options.seed}, {options.tasks} tasks, {options.faults} faults, {options.broker}, bug: {options.bug}")
+    sizes = f"{options.tasks} tasks, {options.faults} faults"
+    say(f"seed {options.seed}, {sizes}, {options.broker}, {options.delivery}, bug: {options.bug}")
     if options.plan:
         for step in steps:
             say(f"{step.number:3}  {step.share:6.1%}  {step.kind} {step.seconds:.1f} s")
@@ -76,13 +82,14 @@ def run(options: argparse.Namespace, folder: Path, steps: list[Step]) -> int:
     began_at = time.monotonic()
     tasks = plan_tasks(options.seed, options.tasks, options.pause_ms / 1000)
     sizes = {"workers": options.workers, "concurrency": options.concurrency, "writers": options.writers}
-    with Stack(folder, options.broker, writer_app=APPS[options.bug], **sizes) as stack:
+    with Stack(folder, options.broker, writer_app=APPS[options.bug], delivery=options.delivery, **sizes) as stack:
         counts = Run(stack, steps, tasks, say).go()
         come_to_rest(stack, say)
         verdict, audited = find(stack, len(tasks))
     seconds = time.monotonic() - began_at
     say(
         f"{counts.faults} faults, {counts.begun} executions begun, {counts.started_again} processes started again, "
+        f"of which {counts.ended_by_themselves} had ended by themselves, "
         f"workers stood still {counts.stood_still} times, {seconds:.0f} s"
     )
     say(summary_of(verdict, audited, seconds))
@@ -94,5 +101,18 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def end_in_order(number: int, _: FrameType | None) -> None:
+    """Called for SIGINT and SIGTERM: what was started is ended on the way out, undisturbed by another signal.
+
+    Raises:
+        SystemExit: With the status that a shell shows for a process that was ended so.
+    """
+    for one in ENDING_SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    for ending_signal in ENDING_SIGNALS:
+        signal.signal(ending_signal, end_in_order)
     sys.exit(main())

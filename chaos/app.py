@@ -15,12 +15,12 @@ WrongClock(Path(os.environ["CHAOS_CLOCK"])).install()  # before Celery and kombu
 from celery import Celery, Task, signals  # noqa: E402
 
 from aurea_celery import Aurea, record_usage  # noqa: E402
-from chaos import disk  # noqa: E402
+from chaos.disk import Disk  # noqa: E402
 from chaos.truth import Ledger  # noqa: E402
 
-DISK_FLAG = Path(os.environ["CHAOS_DISK_FLAG"])
 VISIBILITY_SECONDS = int(os.environ["CHAOS_VISIBILITY_SECONDS"])
 
+disk = Disk(Path(os.environ["CHAOS_DISK_FLAG"]))
 ledger = Ledger(Path(os.environ["CHAOS_TRUTH"]))
 app = Celery("chaos", broker=os.environ["CHAOS_BROKER_URL"])
 app.conf.update(
@@ -45,7 +45,7 @@ def prepare(task: Task[Any, Any]) -> dict[str, str]:
     """Called just before an execution is captured: its tags are its own id."""
     request: Any = task.request
     request.chaos_id = uuid4().hex
-    full = disk.obey(DISK_FLAG)
+    full = disk.obey()
     job_id = request.args[0]
     place = (os.getpid(), os.getppid(), time.monotonic())
     ledger.append("prepared", request.chaos_id, request.id, job_id, request.retries, *place, full)

@@ -149,10 +149,14 @@ class RabbitMQ:
         listed = self._control("list_queues", "--no-table-headers", "name", "messages").splitlines()
         return sum(int(count) for name, count in (line.split("\t") for line in listed) if name == queue)
 
+    def queues(self) -> dict[str, str]:
+        """The queues' names, and their types."""
+        listed = self._control("list_queues", "--no-table-headers", "name", "type").splitlines()
+        return dict(line.split("\t") for line in listed)
+
     def remove(self) -> None:
-        """Stop it for good, and its port mapper, which Erlang leaves running."""
-        if self._process.poll() is None:
-            self.stop()
+        """End it for good, and its port mapper, which Erlang leaves running."""
+        self.kill()
         subprocess.run(["epmd", "-port", f"{self._mapper_port}", "-kill"], check=False, capture_output=True)  # noqa: S607
 
     def _control(self, *words: str) -> str:

@@ -9,18 +9,33 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from aurea_celery.delivery.outbox import RETRY_SECONDS
 
-def obey(flag: Path) -> bool:
-    """Take the limit of the flag file, or none if it is not there; whether there is one."""
-    try:
-        limit = int(flag.read_text() or "0")
-    except FileNotFoundError:
-        limit = resource.RLIM_INFINITY
-    _limit(limit)
-    return limit != resource.RLIM_INFINITY
+
+class Disk:
+    """The disk of one process, which is as full as a flag file says."""
+
+    def __init__(self, flag: Path) -> None:
+        self._flag = flag
+        self._full_until = 0.0
+
+    def obey(self) -> bool:
+        """Take the limit of the flag file, or none if it is not there; whether an outbox may keep events in memory.
+
+        That is so while there is a limit, and until an outbox that met it tries again.
+        """
+        try:
+            limit = int(self._flag.read_text() or "0")
+        except FileNotFoundError:
+            limit = resource.RLIM_INFINITY
+        was_full = _limit(limit) != resource.RLIM_INFINITY
+        if was_full or limit != resource.RLIM_INFINITY:
+            self._full_until = time.monotonic() + RETRY_SECONDS
+        return time.monotonic() < self._full_until
 
 
 @contextlib.contextmanager
@@ -41,7 +56,9 @@ def fill(flag: Path, most_bytes: int) -> None:
     os.replace(hidden, flag)  # noqa: PTH105 - atomic, and named as what it is
 
 
-def _limit(most_bytes: int) -> None:
+def _limit(most_bytes: int) -> int:
+    """Set the limit; which there was before."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if soft != most_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    return soft

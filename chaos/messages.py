@@ -15,6 +15,8 @@ from aurea_celery.delivery.broker import metrics_queue
 from aurea_celery.settings import Settings
 
 TIMEOUT_SECONDS = 5.0
+CONFIRMED = {"confirm_publish": True}
+"""Else RabbitMQ may be killed with what it was sent and had not written yet."""
 
 
 class Tapped(NamedTuple):
@@ -40,9 +42,12 @@ class Tap:
             OSError: If the broker does not answer.
         """
         if self._connection is None:
-            self._connection = Connection(self._broker_url, connect_timeout=TIMEOUT_SECONDS)
-        channel = self._connection.default_channel
-        message = metrics_queue(Settings())(channel).get(accept=["json"])
+            self._connection = Connection(
+                self._broker_url, connect_timeout=TIMEOUT_SECONDS, transport_options=CONFIRMED
+            )
+        queue = metrics_queue(Settings())(self._connection.default_channel)
+        queue.declare()  # RabbitMQ that has forgotten it would close the channel
+        message = queue.get(accept=["json"])
         if message is None:
             return None
         planted = self._send_in_its_place(message)

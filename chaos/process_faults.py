@@ -36,6 +36,8 @@ class Signal(Fault):
             self.slot.touch(self._pid)
         self._struck = self.slot.process
         self._asked_at = time.monotonic()
+        if not self._child and self._number is not signal.SIGSTOP:
+            self.slot.is_told_to_end = True
         send_signal(self._pid, self._number)
         return f"{self._number.name} to {self._pid} of {self.slot.name}"
 
@@ -87,9 +89,9 @@ class FrozenThenKilled(Frozen):
     """A writer with its child, frozen, given a message by the broker, and then killed without ever having run again."""
 
     def end(self) -> None:
-        """Kill both; a signal to the child alone would be undone by its parent's end."""
-        for pid in reversed(self._family):
-            send_signal(pid, signal.SIGKILL)
+        """Kill both."""
+        assert self.slot is not None
+        self.slot.kill()
 
 
 class DiskFull(Fault):

@@ -29,18 +29,23 @@ BOOKS = "SELECT pid, sum(captured - written - rejected)::bigint AS missing FROM 
 
 def come_to_rest(stack: Stack, say: Say) -> None:
     """Stop the workers, send what is left in every outbox, and wait until the writers have written all of it."""
-    end_all(stack.workers)
+    _end(stack.workers, say)
     stack.truth.read()
     collector = stack.start_collector()
     living = [collector, *stack.writers]
     _wait(lambda: not _left_by_the_dead(stack, living), "every outbox being empty", living, say)
-    end_all([collector])
+    _end([collector], say)
     names = ("aurea_metrics", "aurea_metrics.unacked_index")
     _wait(lambda: stack.broker.messages(*names) == 0, "the writers' queue being empty", stack.writers, say)
-    end_all(stack.writers)
+    _end(stack.writers, say)
     left = [path.name for path in stack.outbox_folders()]
     if left:
         say(f"left in the outbox: {', '.join(left)}")
+
+
+def _end(slots: list[Slot], say: Say) -> None:
+    for sentence in end_all(slots):
+        say(sentence)
 
 
 def _left_by_the_dead(stack: Stack, living: list[Slot]) -> list[str]:
@@ -53,8 +58,9 @@ def _wait(condition: Callable[[], bool], what: str, slots: list[Slot], say: Say)
     """Wait for a condition while the supervisor goes on; what does not happen shows in the verdict."""
 
     def holds() -> bool:
-        for slot in slots:
-            slot.tend()
+        for sentence in [slot.tend() for slot in slots]:
+            if sentence:
+                say(sentence)
         return condition()
 
     try:
@@ -74,7 +80,7 @@ def find(stack: Stack, sent: int) -> tuple[Verdict, Audit]:
     audited = audit(stack.database.url)
     judge_effort(verdict, stack.truth.executions, sent)
     judge_books(verdict, books)
-    judge_rejected(verdict, {_text_of(payload) for payload in rejected}, stack.planted)
+    judge_rejected(verdict, {_text_of(payload) for payload in rejected}, stack.planted, stack.forgotten)
     verdict.wrong += [
         f"{count} sums of {table} differ from the rows" for table, count in audited.rollup_differences.items()
     ]
@@ -94,4 +100,4 @@ def _text_of(payload: str) -> str:
 def summary_of(verdict: Verdict, audited: Audit, seconds: float) -> str:
     """The last lines of a run."""
     rate = Decimal(verdict.executions / seconds if seconds else 0).quantize(Decimal(1))
-    return f"{audited.as_text()}\n{verdict.as_text()} (executions {verdict.executions}, {rate} a second)"
+    return f"{audited.books}\n{verdict.as_text()} (executions {verdict.executions}, {rate} a second)"

@@ -17,11 +17,12 @@ from chaos.stack import Stack, end_all
 
 TICK_SECONDS = 0.05
 STALL_SECONDS = 25.0
-QUIET_SECONDS = 10.0
-MISSED_SECONDS = 2.0
+QUIET_SECONDS = 3.0
 MOST_SENT_AGAIN = 20
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 SEND_AGAIN_SECONDS = 0.5
+ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+"""Else kombu connects for ever, at ever longer intervals."""
 
 Say = Callable[[str], None]
 
@@ -32,6 +33,7 @@ class Counts(NamedTuple):
     faults: int
     begun: int
     started_again: int
+    ended_by_themselves: int
     stood_still: int
 
 
@@ -40,7 +42,7 @@ class Sender(threading.Thread):
 
     def __init__(self, broker_url: str, tasks: Mapping[str, Assignment]) -> None:
         super().__init__(name="sender", daemon=True)
-        self._app = Celery("client", broker=broker_url)
+        self._app = Celery("client", broker=broker_url, broker_transport_options=ONE_TRY)
         self._tasks = list(tasks.items())
         self._stopping = threading.Event()
 
@@ -84,51 +86,53 @@ class Run:
         self._sender = Sender(stack.broker.url, self._tasks)
         self._began_at = time.monotonic()
         self._moved_at, self._lines, self._stood_still = time.monotonic(), 0, 0
-        self._sent_again, self._sent_again_at = 0, 0.0
+        self._sent_again = 0
+        self._left_at_the_broker, self._looked_at = 0, float("-inf")
 
     def go(self) -> Counts:
         """Send the tasks, let all faults come and go, and wait until every task has run."""
         self._sender.start()
         try:
-            while self._waiting or self._active or self._is_busy():
-                self._tick()
+            while self._tick():
                 time.sleep(TICK_SECONDS)
         finally:
             self._sender.stop()
-            for fault in self._active:
-                fault.end()
-        again = sum(slot.started_again for slot in self._stack.slots)
-        return Counts(self._done, self._stack.truth.begun_count, again, self._stood_still)
+        slots = self._stack.slots
+        again = sum(slot.started_again for slot in slots)
+        by_themselves = sum(slot.ended_by_itself for slot in slots)
+        return Counts(self._done, self._stack.truth.begun_count, again, by_themselves, self._stood_still)
 
-    def _tick(self) -> None:
-        self._stack.tend()
+    def _tick(self) -> bool:
+        """Do what is to be done now; whether there will be more."""
+        for sentence in self._stack.tend():
+            self._say(sentence)
         for fault in [one for one in self._active if one.is_over()]:
             fault.end()
             self._active.remove(fault)
+            self._moved_at = time.monotonic()  # a server may have taken its time to start
             self._note(fault.step, "over")
-        if self._waiting and self._is_due(self._waiting[0]):
+        is_busy = self._is_busy() or self._send_what_was_forgotten()
+        if self._waiting and (self._is_due(self._waiting[0]) or not is_busy):
             self._begin(self._waiting[0])
-        self._send_what_was_forgotten()
         self._look_for_a_standstill()
+        return bool(self._waiting or self._active or is_busy)
 
-    def _send_what_was_forgotten(self) -> None:
-        """The user's client sends tasks again that a broker has forgotten, or a kill has taken before they began."""
-        quiet_seconds = min(self._quiet_seconds, time.monotonic() - self._sent_again_at)
-        if self._sender.is_alive() or quiet_seconds < MISSED_SECONDS or self._sent_again >= MOST_SENT_AGAIN:
-            return
+    def _send_what_was_forgotten(self) -> bool:
+        """Whether the user's client sends tasks again, which a broker has forgotten or a kill has taken."""
         begun = {one.task_id for one in self._stack.truth.executions.values() if one.begun}
         missing = {task_id: task for task_id, task in self._tasks.items() if task_id not in begun}
-        if missing:
-            self._sent_again += 1
-            self._sent_again_at = time.monotonic()
-            self._sender = Sender(self._stack.broker.url, missing)
-            self._sender.start()
-            self._say(f"{len(missing)} tasks that never began are sent again")
+        if not missing or self._sent_again >= MOST_SENT_AGAIN:
+            return False
+        self._sent_again += 1
+        self._moved_at = time.monotonic()
+        self._sender = Sender(self._stack.broker.url, missing)
+        self._sender.start()
+        self._say(f"{len(missing)} tasks that never began are sent again")
+        return True
 
     def _is_due(self, fault: Fault) -> bool:
-        """Whether enough tasks have begun; or no more of them come, since some may have been killed before they did."""
-        begun_count = self._stack.truth.begun_count
-        return begun_count >= fault.step.share * len(self._tasks) or self._quiet_seconds > QUIET_SECONDS
+        """Whether enough tasks have begun."""
+        return self._stack.truth.begun_count >= fault.step.share * len(self._tasks)
 
     def _begin(self, fault: Fault) -> None:
         """Begin a fault, unless it must wait for another one or for its victim."""
@@ -146,17 +150,17 @@ class Run:
 
     @property
     def _quiet_seconds(self) -> float:
-        """How long no task has written anything down, and no fault was on its way."""
+        """How long no task was sent again or has written anything down, and no fault was on its way."""
         return time.monotonic() - self._moved_at
 
     def _is_busy(self) -> bool:
-        """Whether a task may still run; a message on its way from one place to another is seen at the second look."""
-        if self._sender.is_alive() or self._quiet_seconds < LOOK_SECONDS:
+        """Whether a task may still run, of those that were sent."""
+        if self._sender.is_alive() or self._quiet_seconds < QUIET_SECONDS:
             return True
-        return (
-            self._stack.broker.messages("celery", "unacked_index") > 0
-            or self._quiet_seconds < MISSED_SECONDS + LOOK_SECONDS
-        )
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:  # RabbitMQ's answer takes its tools a second
+            self._left_at_the_broker = self._stack.broker.messages("celery", "unacked_index")
+            self._looked_at = time.monotonic()
+        return self._left_at_the_broker > 0
 
     def _look_for_a_standstill(self) -> None:
         """Workers of Celery that stand still after a fault are started again, as an operator would; it is counted."""
@@ -165,6 +169,7 @@ class Run:
             self._lines, self._moved_at = self._stack.truth.line_count, now
         elif now - self._moved_at > STALL_SECONDS:
             self._stood_still += 1
-            self._moved_at = now
             self._say("the workers stand still and are started again")
-            end_all(self._stack.workers)
+            for sentence in end_all(self._stack.workers):
+                self._say(sentence)
+            self._moved_at = time.monotonic()

@@ -45,8 +45,8 @@ class KilledInTransaction(AllWriters):
 
     def end(self) -> None:
         """Kill them all, and cut what they held."""
-        for pid in [pid for slot in self.stack.writers for pid in slot.family()]:
-            send_signal(pid, signal.SIGKILL)
+        for slot in self.stack.writers:
+            slot.kill()
         self.stack.proxy.reset()
         self.stack.proxy.release()
 
@@ -74,8 +74,7 @@ class BrokerAway(Fault):
     def end(self) -> None:
         """Start it again."""
         if self._forget:
-            self.stack.broker.forget()
-            self.stack.broker_loses = True
+            self.stack.forget_broker()
         self.stack.broker.start()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ VISIBILITY_SECONDS = 4
 WRITER_VISIBILITY_SECONDS = 3
 RESEND_SECONDS = 4
 ASK_AGAIN_SECONDS = 5.0
-END_SECONDS = 60.0
+END_SECONDS = 30.0
 
 Start = Callable[[str], Process]
 
@@ -32,7 +33,8 @@ Start = Callable[[str], Process]
 class Slot:
     """A place in the stack that a process fills; one that has ended is followed by the next.
 
-    ``touched`` takes the pids of the processes that did not live and end undisturbed.
+    ``touched`` takes the pids of the processes that did not live and end undisturbed. ``is_told_to_end`` is set by
+    whoever ends its process; one that ends without is counted in ``ended_by_itself``.
     """
 
     def __init__(self, name: str, start: Start, touched: set[int]) -> None:
@@ -40,21 +42,34 @@ class Slot:
         self._start, self._touched = start, touched
         self._generation = 0
         self.started_again = -1
+        self.ended_by_itself = 0
         self.fill()
 
     def fill(self) -> None:
         """Start a process here."""
         self._generation += 1
         self.started_again += 1
+        self.is_told_to_end = False
         self.process = self._start(f"{self.name}-{self._generation}")
 
-    def tend(self) -> None:
-        """Start the next process if this one has ended."""
-        if self.process.status is not None:
-            if self.process.status:
-                self.touch(self.process.pid)
-            self.process.stop()
-            self.fill()
+    def tend(self) -> str | None:
+        """Start the next process if this one has ended; what to say if nobody had told it to."""
+        status = self.process.status
+        if status is None:
+            return None
+        said = None if self.is_told_to_end else f"{self.process.name} has ended by itself with status {status}"
+        self.ended_by_itself += said is not None
+        if status:
+            self.touch(self.process.pid)
+        self.process.stop()
+        self.fill()
+        return said
+
+    def kill(self) -> None:
+        """SIGKILL to its process and to its children."""
+        self.is_told_to_end = True
+        for pid in self.family():
+            send_signal(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End its process, whichever it is by now, and leave the place empty."""
@@ -82,6 +97,7 @@ class Stack:
         broker: ``redis`` or ``rabbitmq``.
         workers: How many workers of the user's, with ``concurrency`` children each.
         writers: How many writers, with one child each.
+        delivery: The setting of that name.
         writer_app: The app that the writers load; another one than the workers' has a bug.
 
     Raises:
@@ -89,19 +105,23 @@ class Stack:
     """
 
     def __init__(
-        self, folder: Path, broker: str, *, workers: int, concurrency: int, writers: int, writer_app: str
+        self, folder: Path, broker: str, *, workers: int, concurrency: int, writers: int, writer_app: str, delivery: str
     ) -> None:
         programs = installed_postgres()
         if programs is None:
             raise MissingServer("PostgreSQL is not installed; install it with: apt-get install postgresql")
         self.folder, self._concurrency, self._writer_app = folder, concurrency, writer_app
+        self._delivery = delivery
         self.outbox, self.disk_flag = folder / "outbox", folder / "disk-full"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self.truth = Truth(folder / "truth")
         self.touched: set[int] = set()
         self.removed: dict[int, float] = {}
         self.workers: list[Slot] = []
         self.writers: list[Slot] = []
         self.planted: set[str] = set()
+        self.forgotten: set[str] = set()
         self._closing = contextlib.ExitStack()
         try:
             self._start_servers(broker, programs)
@@ -117,7 +137,7 @@ class Stack:
         self.broker_loses = self.broker.loses_what_it_sends
         self._closing.callback(self.broker.remove)
         self.database = InstalledPostgres(programs, self.folder)
-        self._closing.callback(self.database.stop)
+        self._closing.callback(self._stop_database)
         upgrade_database(self.database.url)
         self.proxy = Proxy(self.database.port)
         self._closing.callback(self.proxy.stop)
@@ -127,11 +147,11 @@ class Stack:
         """All places, workers first."""
         return [*self.workers, *self.writers]
 
-    def tend(self) -> None:
-        """Start again whatever has ended, and read what the tasks have written down."""
-        for slot in self.slots:
-            slot.tend()
+    def tend(self) -> list[str]:
+        """Start again whatever has ended, and read what the tasks have written down; what is to be said of it."""
+        said = [sentence for slot in self.slots if (sentence := slot.tend())]
         self.truth.read()
+        return said
 
     def set_clock(self, slot: Slot, seconds: int) -> None:
         """Make the wall clock of a place wrong by so many seconds."""
@@ -140,6 +160,13 @@ class Stack:
     def outbox_folders(self) -> list[Path]:
         """The outbox folders of all processes."""
         return [path for path in self.outbox.glob("*/*") if path.name[0] != "."]
+
+    def forget_broker(self) -> None:
+        """Take the data of the stopped broker away: what was put into its queues and not yet written is gone too."""
+        self.broker.forget()
+        self.broker_loses = True
+        self.forgotten |= self.planted
+        self.planted.clear()
 
     def start_collector(self) -> Slot:
         """A worker with nothing to do, which sends what others left in their outbox."""
@@ -176,14 +203,22 @@ class Stack:
             "CHAOS_VISIBILITY_SECONDS": f"{VISIBILITY_SECONDS}",
             "DATABASE_URL": f"postgresql://aurea@127.0.0.1:{self.proxy.port}/postgres",
             "AUREA_OUTBOX_DIR": str(self.outbox),
+            "AUREA_DELIVERY": self._delivery,
             "AUREA_FLUSH_INTERVAL_SECONDS": "0.2",
             "AUREA_RESEND_SECONDS": f"{RESEND_SECONDS}",
             "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": f"{WRITER_VISIBILITY_SECONDS}",
             "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(self.temporary),  # what is killed leaves something there
         }
 
+    def _stop_database(self) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):  # a fault may have stopped it already
+            self.database.stop()
+
     def close(self) -> None:
-        """End everything that was started here."""
+        """End everything that was started here, at once: what is frozen would not hear a SIGTERM."""
+        for slot in self.slots:
+            slot.kill()
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -195,16 +230,26 @@ class Stack:
         self.close()
 
 
-def end_all(slots: Sequence[Slot]) -> None:
-    """SIGTERM until all have ended; a busy Celery worker on Redis sometimes hears only the second one."""
+def end_all(slots: Sequence[Slot]) -> list[str]:
+    """SIGTERM until all have ended, and SIGKILL to those that do not; what is to be said of these.
+
+    A busy Celery worker on Redis sometimes hears only the second SIGTERM.
+    """
     until = time.monotonic() + END_SECONDS
+    for slot in slots:
+        slot.is_told_to_end = True
     while (running := [slot.process for slot in slots if slot.process.status is None]) and time.monotonic() < until:
         for process in running:
             process.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: all(one.status is not None for one in running), "the end", seconds=ASK_AGAIN_SECONDS)
+    hung = [slot for slot in slots if slot.process.status is None]
+    for slot in hung:
+        slot.touch(*slot.family())
+        slot.kill()
     for slot in slots:
         slot.process.stop()
+    return [f"{slot.process.name} did not end when it was told to, and was killed" for slot in hung]
 
 
 def pid_of(outbox_folder: str) -> int:

@@ -7,7 +7,7 @@ stage     further words                              when
 ========  =========================================  ==================================================================
 prepared  task id, job, attempt, pid, parent's pid,  just before the execution is captured; names its own id, which
           monotonic seconds, whether its disk is     travels in a tag of its row
-          full
+          full, or was a moment ago
 begun                                                first line of the task's body: it is captured
 calling   model, input tokens, output tokens         just before a call is recorded
 called                                               just after

@@ -4,7 +4,7 @@ What can be demanded, execution by execution (:mod:`chaos.truth` says what it wr
 
 lost
     An execution that had begun has no row. None is excused but what nobody can keep: an execution that a full disk kept
-    in memory, if its process was killed then, or the broker lost the message; and what was in an outbox folder when
+    in memory, if its process was killed, or the broker lost the message; and what was in an outbox folder when
     somebody removed it, or came there in the second after. The latter must show in the books of its process, event by
     event, unless that process was killed too.
 duplicated
@@ -174,9 +174,10 @@ def judge_books(verdict: Verdict, missing_by_pid: Mapping[int, int]) -> None:
             )
 
 
-def judge_rejected(verdict: Verdict, rejected: set[str], planted: set[str]) -> None:
-    """What was put into the queue to be rejected was rejected, and nothing else."""
-    verdict.wrong += [f"rejected, and not by our doing: {text[:200]}" for text in sorted(rejected - planted)]
+def judge_rejected(verdict: Verdict, rejected: set[str], planted: set[str], forgotten: set[str]) -> None:
+    """What was put into the queue to be rejected was rejected, unless the broker has forgotten it, and nothing else."""
+    foreign = rejected - planted - forgotten
+    verdict.wrong += [f"rejected, and not by our doing: {text[:200]}" for text in sorted(foreign)]
     verdict.wrong += [f"should have been rejected: {text[:200]}" for text in sorted(planted - rejected)]
 
 

@@ -13,6 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -95,8 +96,7 @@ def system_postgres(server_folder: Path) -> Iterator[InstalledPostgres]:
     """The system's PostgreSQL."""
     programs = installed_postgres()
     if programs is None:
-        _missing("PostgreSQL")
-    assert programs is not None
+        skip_missing("PostgreSQL")
     server = InstalledPostgres(programs, server_folder)
     yield server
     server.stop()
@@ -107,8 +107,7 @@ def system_redis(server_folder: Path) -> Iterator[InstalledRedis]:
     """The system's Redis."""
     program = installed_redis()
     if program is None:
-        _missing("Redis")
-    assert program is not None
+        skip_missing("Redis")
     server = InstalledRedis(program, server_folder)
     yield server
     server.stop()
@@ -149,7 +148,7 @@ def _flush(url: str) -> None:
         client.flushall()
 
 
-def _missing(what: str) -> None:
+def skip_missing(what: str) -> NoReturn:
     """Skip on a laptop, fail in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed on this machine, and CI is set")

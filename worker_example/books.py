@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from aurea_celery.storage import books
 from aurea_celery.storage.database import create_engine, translating
-from aurea_celery.storage.queries import reconcile
 
 
 class Books(NamedTuple):
@@ -44,7 +44,7 @@ def read_books(database_url: str) -> Books:
     engine = create_engine(database_url, pool_size=1)
     try:
         with translating(database_url), engine.connect() as connection:
-            found = reconcile(connection)
+            found = books.read_books(connection)
     finally:
         engine.dispose()
     return Books(found.captured, found.written, found.rejected, found.pending, found.dropped)

@@ -9,14 +9,13 @@ from flask.blueprints import BlueprintSetupState
 
 from aurea_api.body import read_event
 from aurea_api.errors import register_error_handlers
+from aurea_api.health import Queue, health
 from aurea_api.jobs import AnyText, requested_job
 from aurea_api.parameters import read_page
 from aurea_api.responses import json_response
 from aurea_api.store import Store
-from aurea_celery._version import __version__
 from aurea_celery.clock import from_us
-from aurea_celery.errors import DatabaseError, SchemaMismatch
-from aurea_celery.settings import require_database_url
+from aurea_celery.settings import Settings, read_environment, require_database_url
 from aurea_celery.storage import queries
 
 UNKNOWN_JOB = "nothing is known of this job; check its id, or wait until the writer has written its first task"
@@ -31,29 +30,18 @@ def create_blueprint(database_url: str | None = None) -> Blueprint:
         database_url: The database; ``DATABASE_URL`` if left out.
 
     Raises:
-        ConfigurationError: If no database is named, or its URL is not one of PostgreSQL's.
+        ConfigurationError: If no database is named, its URL is not one of PostgreSQL's, or a setting is wrong.
     """
+    settings = Settings.load({}, read_environment(), {})
     store = Store(database_url or require_database_url())
     blueprint = Blueprint("aurea", __name__)
     blueprint.record_once(_add_converter)
-    blueprint.add_url_rule("/health", "health", partial(health, store))
+    blueprint.add_url_rule("/health", "health", partial(health, store, Queue(settings)))
     blueprint.add_url_rule("/metrics/jobs", "list_jobs", partial(list_jobs, store))
     blueprint.add_url_rule("/metrics/jobs/<aurea_any:rest>", "show_job", partial(show_job, store))
     blueprint.add_url_rule("/metrics", "create_metric", partial(create_metric, store), methods=["POST"])
     register_error_handlers(blueprint)
     return blueprint
-
-
-def health(store: Store) -> Response:
-    """Whether the database answers and has the tables of this release."""
-    try:
-        with store.connect():
-            return json_response({"status": "healthy", "database": "ok", "schema": "ok", "version": __version__})
-    except DatabaseError as error:
-        part, sentence = "database", "the database does not answer; check that it runs"
-        if isinstance(error, SchemaMismatch):
-            part, sentence = "schema", str(error)
-        return json_response({"status": "unhealthy", "failing": part, "error": sentence}, 503)
 
 
 def list_jobs(store: Store) -> Response:

@@ -15,6 +15,7 @@ import msgspec
 from kombu import Producer, Queue
 
 from aurea_celery.delivery.receipts import NOTHING, Received, read_answers
+from aurea_celery.queue_look import bound_calls
 from aurea_celery.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ RECEIPTS = ".receipts."
 """In the name of a queue for receipts, after that of the writer's queue: nowhere else a writer answers to."""
 
 RECEIPT_QUEUE_SECONDS = 600.0
-
-AMQP_TRANSPORTS = frozenset({"amqp", "amqps", "pyamqp"})
-REDIS_TRANSPORTS = frozenset({"redis", "rediss", "sentinel", "valkey", "valkeys"})
 
 
 def metrics_queue(settings: Settings) -> Queue:
@@ -80,7 +78,7 @@ class Broker:
                 routing_key=self._settings.queue,
                 content_type="application/json",
                 content_encoding="utf-8",
-                headers=_task_headers(message_id, event_count),
+                headers=task_headers(message_id, f"<{event_count} events>"),
                 correlation_id=message_id,
                 delivery_mode=2,
                 mandatory=True,  # RabbitMQ confirms what no queue takes, unless it is told to give it back
@@ -164,27 +162,10 @@ class Broker:
         connection = self._app.connection_for_write(
             self._settings.broker_url or None, connect_timeout=timeout, heartbeat=0
         )
-        options: dict[str, Any] = connection.transport_options or {}
-        connection.transport_options = {**options, **_bounds(connection.transport_cls, timeout)}
-        return connection
+        return bound_calls(connection, timeout)
 
 
-def _bounds(transport: Any, timeout: float) -> dict[str, Any]:
-    """Transport options that bound every network call; names differ by transport."""
-    once = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-    if transport in AMQP_TRANSPORTS:
-        return {**once, "read_timeout": timeout, "write_timeout": timeout, "confirm_publish": True}
-    if transport in REDIS_TRANSPORTS:
-        return {
-            **once,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            "retry_on_timeout": False,
-        }
-    return once
-
-
-def _task_headers(message_id: str, event_count: int) -> dict[str, Any]:
+def task_headers(message_id: str, description: str) -> dict[str, Any]:
     """The headers of Celery's task message protocol, version 2; the arguments are described, never shown."""
     return {
         "lang": "py",
@@ -198,7 +179,7 @@ def _task_headers(message_id: str, event_count: int) -> dict[str, Any]:
         "expires": None,
         "retries": 0,
         "timelimit": [None, None],
-        "argsrepr": f"<{event_count} events>",
+        "argsrepr": description,
         "kwargsrepr": "{}",
         "origin": "aurea-celery",
         "ignore_result": True,

@@ -8,22 +8,25 @@ on its own         web servers, scripts, pools in one      outbox; a publisher f
 main process       of a Celery worker                      outbox; a publisher from the start on
 pool child         of a prefork worker                     outbox only; the main process ships it
 =================  ======================================  =========================================
+
+With sync delivery each of them also has a :class:`~aurea_celery.delivery.sync.SyncDelivery`, from its first event on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import time
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurea_celery.budget import BudgetState
 from aurea_celery.delivery.broker import RECEIPTS, Broker
 from aurea_celery.delivery.budgets import BudgetCopy
+from aurea_celery.delivery.folders import outbox_root
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
+from aurea_celery.delivery.sync import SyncDelivery
 from aurea_celery.events import ModelCall, Omission, TaskEvent, Verdict
 from aurea_celery.settings import Settings
 
@@ -39,7 +42,7 @@ class Delivery:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._root = Path(settings.outbox_dir).expanduser() / _destination(app, settings)
+        self._root = outbox_root(app.connection_for_write(settings.broker_url or None), settings)
         self._budgets = BudgetCopy(self._root)
         self._main_pid = 0
         self._start(parent=None)
@@ -55,7 +58,9 @@ class Delivery:
 
     def finish(self, event: TaskEvent) -> None:
         """An execution has ended."""
-        self._outbox.finish(event)
+        kept = self._outbox.finish(event)
+        if self._sync is not None and kept is not None:
+            self._sync.send(kept)
         if not self._is_pool_child or len(self._outbox.overflow):
             self._publisher.ensure_running()
 
@@ -97,42 +102,41 @@ class Delivery:
         """This process is a pool child, if its parent called :meth:`become_main` before the fork."""
         if self._main_pid not in (0, os.getpid()):
             self._outbox.close()
-            self._start(parent=self._main_name)
+            self._start(parent=self._main_name, broker_answers=self._broker_answers)
 
     def stop(self) -> None:
         """Send what is left within the deadline of the settings; the rest stays in the outbox for the next process."""
-        self._publisher.stop(self._settings.shutdown_flush_seconds)
+        deadline = time.monotonic() + self._settings.shutdown_flush_seconds
+        if self._sync is not None:
+            self._sync.stop(self._settings.shutdown_flush_seconds)
+        self._publisher.stop(deadline - time.monotonic())
 
-    def _start(self, parent: str | None) -> None:
+    def _start(self, parent: str | None, *, broker_answers: bool = True) -> None:
         self._is_pool_child = parent is not None
+        self._broker_answers = broker_answers
         self._outbox = Outbox(
             self._root,
             batch_events=self._settings.batch_events,
             max_bytes=self._settings.outbox_max_bytes,
             parent=parent,
         )
-        self._publisher = Publisher(self._outbox, self._broker(), self._settings)
-
-    def _broker(self) -> Broker:
-        name = f"{self._settings.queue}{RECEIPTS}{self._outbox.name}"
-        return Broker(self._app, self._settings, name if self._settings.keep_sent_seconds else None)
+        receipts = f"{self._settings.queue}{RECEIPTS}{self._outbox.name}" if self._settings.keep_sent_seconds else None
+        self._publisher = Publisher(self._outbox, Broker(self._app, self._settings, receipts), self._settings)
+        self._sync: SyncDelivery | None = None
+        if self._settings.delivery == "sync":
+            broker = Broker(self._app, self._settings)
+            self._sync = SyncDelivery(self._outbox, broker, self._settings, broker_answers=broker_answers)
 
     def _restart_after_fork(self) -> None:
         """Begin anew in a forked child: the parent keeps its folder, thread and connection."""
         self._outbox.close(after_fork=True)
         self._publisher.release_after_fork()
-        self._start(parent=None)
+        self._start(parent=None, broker_answers=not self._publisher.is_backing_off)
 
 
 def _restart_all_after_fork() -> None:
     for delivery in list(_living):
         delivery._restart_after_fork()
-
-
-def _destination(app: Celery, settings: Settings) -> str:
-    """A folder name for one broker and queue; the broker's password is not part of it."""
-    broker = app.connection_for_write(settings.broker_url or None).as_uri()
-    return hashlib.sha256(f"{broker} {settings.queue}".encode()).hexdigest()[:12]
 
 
 os.register_at_fork(after_in_child=_restart_all_after_fork)

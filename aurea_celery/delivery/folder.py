@@ -10,26 +10,16 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from aurea_celery.delivery.receipts import InFlight, Place
-from aurea_celery.delivery.records import CALL, DAMAGED, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, close, unpack
+from aurea_celery.delivery.receipts import InFlight
+from aurea_celery.delivery.records import CALL, DONE, LEFT, OPEN, VOID, LeftOut, close, unpack
+from aurea_celery.delivery.segment import Parcel, Place, read_segment
 from aurea_celery.events import Source, Verdict
-
-
-class Parcel(NamedTuple):
-    """Finished events of one source, where the folder stands once they are confirmed, and whether more are there."""
-
-    source: Source
-    events: list[bytes]
-    segment: int
-    offset: int
-    has_more: bool
 
 
 class OpenExecution(NamedTuple):
@@ -112,7 +102,7 @@ class Folder:
         for segment in segments:
             if segment < self._place.segment:
                 continue
-            parcel = self._read_segment(segment, limit)
+            parcel = read_segment(self._path_of(segment), self._begin_of(segment), limit)
             if parcel is None:
                 continue
             if parcel.events or _says_more(parcel.source, self._place.source):
@@ -124,18 +114,21 @@ class Folder:
         """The broker has confirmed a parcel; as part of a named batch it is kept until its receipt has come."""
         if batch_id is not None:
             self.in_flight.add(batch_id, self._place)
-        self._place = Place(parcel.segment, parcel.offset, parcel.source)
+        self._place = parcel.end
         self.remove_sent()
 
     def send_again(self) -> None:
-        """What has no receipt was lost: the next :meth:`read` begins there."""
-        self._place = self.in_flight.begin or self._place
+        """What has no receipt was lost: the next :meth:`read` begins there, unless somebody has removed it."""
+        begins = self.in_flight.begins
+        ends = [*begins[1:], self._place]
+        there = (begin for begin, end in zip(begins, ends, strict=True) if self._path_of(end.segment).exists())
+        self._place = next(there, self._place)
         self.in_flight.send_again()
         self.is_closed = False
 
     def remove_sent(self) -> None:
         """Remove the segments of which everything has arrived."""
-        keep_from = (self.in_flight.begin or self._place).segment
+        keep_from = (*self.in_flight.begins, self._place)[0].segment
         if keep_from > self._kept_from:
             self._kept_from = keep_from
             for segment in self._segments():
@@ -171,7 +164,7 @@ class Folder:
         if len(events) < len(opened):
             dropped["unreadable"] = dropped.get("unreadable", 0) + len(opened) - len(events)
         source = msgspec.structs.replace(source, captured=source.captured + len(opened), dropped=dropped)
-        return Parcel(source, events, self._place.segment, self._place.offset, has_more=False)
+        return Parcel(source, events, self._place._replace(source=source), has_more=False)
 
     def remove(self) -> None:
         """Remove the folder of a dead owner, everything in it being confirmed, and let go of its lock."""
@@ -193,34 +186,12 @@ class Folder:
         except FileNotFoundError:
             return []
 
+    def _begin_of(self, segment: int) -> Place:
+        """Where reading a segment begins: where the last read ended, or at its first line."""
+        return self._place if segment == self._place.segment else self._place._replace(segment=segment, offset=0)
+
     def _path_of(self, segment: int) -> Path:
         return self.path / f"{segment:010d}.seg"
-
-    def _read_segment(self, segment: int, limit: int) -> Parcel | None:
-        """What a segment holds after the place that is confirmed; None if that is nothing."""
-        offset = self._place.offset if segment == self._place.segment else 0
-        with self._path_of(segment).open("rb") as file:
-            file.seek(offset)
-            data = file.read()
-        source, events = self._place.source, []
-        grown: Counter[str] = Counter()
-        for kind, payload, size in unpack(data):
-            offset += size
-            if kind == DONE:
-                events.append(payload)
-                grown["captured"] += 1
-            elif kind == HEAD:
-                source = _with_counters_of(source, msgspec.json.decode(payload, type=Source))
-                grown.clear()
-            elif kind == LEFT:
-                grown[_left_out.decode(payload).reason] += 1
-            elif kind == DAMAGED:
-                grown.update(("captured", "damaged"))
-            if len(events) == limit:
-                break
-        if source is None or not data:
-            return None
-        return Parcel(_grown(source, grown), events, segment, offset, has_more=len(events) == limit)
 
 
 def _verdict_on(event_id: str | None, opened: dict[str, OpenExecution], verdict_on: VerdictOn) -> Verdict | None:
@@ -236,23 +207,3 @@ def _says_more(source: Source, known: Source | None) -> bool:
     """Whether counters other than the number of events have grown."""
     before = ({}, 0, 0) if known is None else (known.dropped, known.excluded, known.sampled_out)
     return (source.dropped, source.excluded, source.sampled_out) != before
-
-
-def _with_counters_of(source: Source | None, head: Source) -> Source:
-    """What a segment's head says, and what was found damaged before it."""
-    damaged = {} if source is None else source.dropped
-    return msgspec.structs.replace(head, dropped=damaged | head.dropped)
-
-
-def _grown(source: Source, grown: Counter[str]) -> Source:
-    """A source with what its lines since the last head add to its counters."""
-    dropped = dict(source.dropped)
-    if grown["damaged"]:
-        dropped["damaged"] = dropped.get("damaged", 0) + grown["damaged"]
-    return msgspec.structs.replace(
-        source,
-        captured=source.captured + grown["captured"],
-        dropped=dropped,
-        excluded=source.excluded + grown["excluded"],
-        sampled_out=source.sampled_out + grown["sampled_out"],
-    )

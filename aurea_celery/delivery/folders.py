@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.folder import Folder, is_owned
 from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.settings import Settings
+
+if TYPE_CHECKING:
+    from kombu import Connection
 
 LEFT_ALONE_SECONDS = 60.0
 MOST_ADOPTED = 16
 """Folders of dead processes that are taken over at a time: each costs the host a file descriptor meanwhile."""
+
+
+def outbox_root(connection: Connection, settings: Settings) -> Path:
+    """The folder of all that goes to one broker and queue; the broker's password is not part of its name."""
+    destination = hashlib.sha256(f"{connection.as_uri()} {settings.queue}".encode()).hexdigest()[:12]
+    return Path(settings.outbox_dir).expanduser() / destination
 
 
 class Folders:
@@ -84,14 +96,18 @@ class Folders:
         return not child or parent == self._outbox.name or not is_owned(folder.path.with_name(parent))
 
     def _visible(self) -> list[Path]:
-        """All folders but those still being made; forgets the ones that are gone."""
+        """All folders but those still being made; forgets the dead ones' that are gone.
+
+        A living process makes its folder anew, and how far the last one was read tells what was in it.
+        """
         try:
             paths = [path for path in self._outbox.root.iterdir() if path.name[0] != "."]
         except OSError:  # not made yet, or it cannot be: then events are in memory
             return []
         names = {path.name for path in paths}
         for name in self._known.keys() - names:
-            self._known.pop(name).release()
+            if self._known[name].adopted:
+                self._known.pop(name).release()
         now = time.monotonic()
         self._left_alone_until = {name: until for name, until in self._left_alone_until.items() if until > now}
         return [path for path in paths if path.name not in self._left_alone_until]

@@ -22,14 +22,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import msgspec
 
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.delivery.overflow import Overflow
-from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, LeftOut, RecordedCall, pack
+from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, Head, LeftOut, RecordedCall, pack
 from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
+
+R = TypeVar("R")
 
 SEGMENT_BYTES = 256 * 1024
 RETRY_SECONDS = 1.0
@@ -60,7 +63,7 @@ class Outbox:
         self._is_busy = False
         self._lock_fd = self._segment_fd = -1
         self._segment = self._segment_events = self._segment_size = self._carried_size = 0
-        self._captured = 0
+        self._captured = self._in_memory = 0
         self._dropped: Counter[str] = Counter()
         self._left_out: Counter[Omission] = Counter()
         self._open: dict[str, _OpenExecution] = {}
@@ -100,19 +103,21 @@ class Outbox:
         line = pack(CALL, encode(RecordedCall(event_id=event_id, at_us=now_us(), call=call)))
         self._alone(self._add_call, event_id, line)
 
-    def finish(self, event: TaskEvent) -> None:
-        """Take the final event of an execution."""
-        payload = encode(event)
-        if not self._alone(self._finish, event.event_id, payload):
+    def finish(self, event: TaskEvent) -> bytes | None:
+        """Take the final event of an execution; as it is kept, or None if it had to be dropped, which is counted."""
+        taken = self._alone(self._finish, event.event_id, encode(event))
+        if taken is False:
             self._captured += 1
             self._dropped["interrupted_itself"] += 1
+            return None
+        return taken
 
     def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
         """Count an execution that the settings leave out, and forget it if it had begun."""
         line = pack(LEFT, encode(LeftOut(reason=reason, event_id=event_id)))
         self._alone(self._leave_out, reason, event_id, line)
 
-    def _alone(self, work: Callable[..., object], *args: object) -> bool:
+    def _alone(self, work: Callable[..., R], *args: object) -> R | Literal[False]:
         """Do one thing at a time; False if a signal's handler or the collector interrupts this thread doing another.
 
         A time limit may raise anywhere in here, also after a line was written and before that was noted. So the next
@@ -123,13 +128,12 @@ class Outbox:
                 return False
             self._is_busy = True
             try:
-                work(*args)
+                return work(*args)
             except BaseException:
                 self._close_segment()
                 raise
             finally:
                 self._is_busy = False
-        return True
 
     def _begin(self, event_id: str, line: bytes) -> None:
         execution = _OpenExecution([line])
@@ -151,10 +155,10 @@ class Outbox:
             self._void(execution)
         self._rotate_if_due()
 
-    def _finish(self, event_id: str, payload: bytes) -> None:
+    def _finish(self, event_id: str, payload: bytes) -> bytes | None:
         line, captured = pack(DONE, payload), self._captured
         try:
-            self._take(event_id, payload, line)
+            return self._take(event_id, payload, line)
         except BaseException:
             # The execution has ended all the same: what is on disk tells how far this came.
             self._close_segment()
@@ -166,7 +170,7 @@ class Outbox:
                 self._take(event_id, payload, line)
             raise
 
-    def _take(self, event_id: str, payload: bytes, line: bytes) -> None:
+    def _take(self, event_id: str, payload: bytes, line: bytes) -> bytes | None:
         written = self._append(line)
         # Not before: an interruption must leave the execution open, and a new segment must not have counted it.
         execution = self._open.pop(event_id, None)
@@ -174,13 +178,17 @@ class Outbox:
         if written:
             self._segment_events += 1
             self._rotate_if_due()
-            return
+            return payload
         if execution is not None:
             self._void(execution)
         if self._full:
             self._dropped["outbox_full"] += 1
-        elif not self.overflow.put(payload):
+            return None
+        if self.overflow.put(payload):
+            self._in_memory += 1
+        else:  # the oldest one there had to go
             self._dropped["memory_full"] += 1
+        return payload
 
     def _is_last_on_disk(self, line: bytes) -> bool:
         try:
@@ -273,7 +281,7 @@ class Outbox:
 
     def _is_full(self) -> bool:
         # A list, and not an iterator that an interruption would leave open.
-        if sum((self.path / name).stat().st_size for name in os.listdir(self.path)) < self._max_bytes:  # noqa: PTH208
+        if sum(_size_of(self.path / name) for name in os.listdir(self.path)) < self._max_bytes:  # noqa: PTH208
             return False
         self._closed_until = time.monotonic() + RETRY_SECONDS
         log_once_a_minute(
@@ -313,7 +321,7 @@ class Outbox:
             "outbox_removed",
             logging.ERROR,
             "aurea-celery: the outbox folder %s was removed while in use; what was in it and not sent yet is lost, and "
-            "stays pending in aurea reconcile. Find out who removes it",
+            "is counted as dropped. Find out who removes it",
             self.path,
         )
 
@@ -334,7 +342,8 @@ class Outbox:
         Whole or not at all: a reader takes a beginning for the end of what came before.
         """
         path = self._path_of(self._segment + 1)
-        head = pack(HEAD, encode(self.source))
+        recorded = self._captured - self._in_memory - self._dropped.total()
+        head = pack(HEAD, encode(Head(source=self.source, recorded=recorded)))
         carried = [b"".join(execution.lines) for execution in self._open.values()]
         self._segment_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._segment_size = 0
@@ -361,3 +370,11 @@ class Outbox:
 
     def _path_of(self, segment: int) -> Path:
         return self.path / f"{segment:010d}.seg"
+
+
+def _size_of(path: Path) -> int:
+    """A file's size in bytes; 0 if it is gone, because the publisher has sent it meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

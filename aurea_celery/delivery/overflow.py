@@ -10,7 +10,7 @@ OVERFLOW_EVENTS = 10_000
 
 
 class Overflow:
-    """A bounded queue that gives up its oldest event when it is full. Thread-safe.
+    """A bounded queue that gives up its oldest event when it is full, of those that are not being sent. Thread-safe.
 
     >>> overflow = Overflow(limit=2)
     >>> [overflow.put(event) for event in (b"1", b"2", b"3")]
@@ -22,7 +22,8 @@ class Overflow:
     """
 
     def __init__(self, limit: int = OVERFLOW_EVENTS) -> None:
-        self._events: deque[bytes] = deque(maxlen=limit)
+        self._events: deque[bytes] = deque()
+        self._limit = limit
         self._taken = 0
         self._lock = threading.Lock()
 
@@ -30,12 +31,12 @@ class Overflow:
         return len(self._events)
 
     def put(self, event: bytes) -> bool:
-        """Keep an event; False if the oldest one had to go for it."""
+        """Keep an event; False if one had to go for it."""
         with self._lock:
-            fits = len(self._events) < (self._events.maxlen or 0)
+            fits = len(self._events) < self._limit
             self._events.append(event)
-            if not fits and self._taken:
-                self._taken -= 1
+            if not fits:
+                del self._events[self._taken]  # what was read is being sent: it would be counted as dropped, and arrive
             return fits
 
     def read(self, limit: int) -> list[bytes]:

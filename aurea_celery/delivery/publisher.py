@@ -1,57 +1,39 @@
 """The publisher: a thread that brings finished events from outbox folders to the broker.
 
 It runs in a worker's main process, where it ships the folders of its pool children too, and in every other process
-that makes events by itself. Pool children have no thread, no connection and nothing to flush. It also adopts the
-folders of dead processes and closes the executions they left open.
+that makes events by itself. Pool children have no publisher and nothing to flush. It also adopts the folders of dead
+processes and closes the executions they left open.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from typing import Protocol
 
 import msgspec
 
-from aurea_celery._guard import fault_counts, log_once_a_minute, report_fault
+from aurea_celery._guard import fault_counts, report_fault
 from aurea_celery.clock import new_event_id
 from aurea_celery.delivery.budgets import BudgetQuestions
 from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
-from aurea_celery.delivery.folder import Folder, OpenExecution, Parcel
+from aurea_celery.delivery.folder import Folder, OpenExecution
 from aurea_celery.delivery.folders import Folders
 from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
-from aurea_celery.delivery.receipts import NOTHING, Received
+from aurea_celery.delivery.receipts import NOTHING
+from aurea_celery.delivery.segment import Parcel
+from aurea_celery.delivery.sender import Backlog, Sender, note_no_answer
 from aurea_celery.events import Source, encode_batch
 from aurea_celery.settings import Settings
 
-QUEUE_CHECK_SECONDS = 10.0
 MAX_BACK_OFF_SECONDS = 30.0
 UNKNOWN_WRITER_SECONDS = 0.5
 RECEIPT_POLL_SECONDS = 0.02
 FRESH_SECONDS, SHORT_PAUSE_SECONDS = 5.0, 0.1
+FULL_BATCH_BYTES = 4 * 1024 * 1024
+"""With so much in a message no further folder is added: brokers and writers have their limits."""
+
 RECEIPTS_SHARE = 0.9
 """Of the time that a stopping process has, for sending and for receipts; the rest is for cleaning up."""
-
-
-class Sender(Protocol):
-    """What the publisher needs of a broker; :class:`aurea_celery.delivery.broker.Broker` is the real one."""
-
-    @property
-    def reply_to(self) -> str | None:
-        """Where receipts are asked for, if they are."""
-
-    def send(self, batch: bytes, event_count: int) -> None:
-        """Publish a batch and return once the broker has it, or raise."""
-
-    def receive(self) -> Received:
-        """What writers have answered since the last call."""
-
-    def waiting_messages(self) -> int:
-        """How many messages wait in the queue."""
-
-    def close(self) -> None:
-        """Drop the connection."""
 
 
 class Publisher:
@@ -69,11 +51,15 @@ class Publisher:
         self._wake = threading.Event()
         self._stopping = False
         self._back_off_seconds = 0.0
-        self._queue_checked_at = float("-inf")
-        self._queue_is_full = False
+        self._backlog = Backlog(sender, settings)
         self._is_answered = False
-        self._stop_at = 0.0
+        self._stop_at = self._gone_at = 0.0
         self._most_in_flight = max(1, settings.outbox_max_bytes // (2 * SEGMENT_BYTES))
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether the broker did not answer when it was asked last."""
+        return self._back_off_seconds > 0
 
     def ensure_running(self) -> None:
         """Start the thread if it does not run yet."""
@@ -83,15 +69,18 @@ class Publisher:
     def stop(self, timeout_seconds: float) -> None:
         """Send what is left, for at most ``timeout_seconds``; the rest stays in the outbox.
 
+        A worker's process is told twice, by Celery and at its exit: the time of the first counts.
         Events that come later start it again: a process may outlive the worker that ran in it.
         """
         with self._start_lock:
             thread = self._thread
             if thread is not None:
-                self._stop_at = time.monotonic() + RECEIPTS_SHARE * timeout_seconds
-                self._stopping = True
+                if not self._stopping:
+                    now = time.monotonic()
+                    self._stop_at, self._gone_at = now + RECEIPTS_SHARE * timeout_seconds, now + timeout_seconds
+                    self._stopping = True
                 self._wake.set()
-                thread.join(timeout_seconds)
+                thread.join(max(0.0, self._gone_at - time.monotonic()))
 
     def ship(self) -> None:
         """Send everything there is to send now.
@@ -108,7 +97,7 @@ class Publisher:
         for folder in folders:
             if folder.adopted:
                 self._close_orphan(folder)
-        if not self._stopping and self._asks and self._budgets.must_ask() and not self._writer_is_behind():
+        if not self._stopping and self._asks and self._budgets.must_ask() and not self._backlog.is_full():
             self._send([])
 
     def _start(self) -> None:
@@ -157,37 +146,32 @@ class Publisher:
         except Exception as error:
             fault_counts["aurea_celery.delivery.publisher"] += 1
             self._back_off_seconds = min(2 * self._back_off_seconds or 1.0, MAX_BACK_OFF_SECONDS)
-            log_once_a_minute(
-                "publisher",
-                logging.WARNING,
-                "aurea-celery: cannot send to the broker (%s); events are kept in %s and sent when it answers",
-                type(error).__name__,
-                self._outbox.root,
-            )
+            note_no_answer(error, self._outbox.root)
 
     def _ship_batch(self, folders: list[Folder]) -> bool:
         """Send one message with what the folders have next; whether more is there already.
 
         What comes meanwhile waits for the next round: else there would be a message for every few events, and no end.
         """
-        room = self._settings.batch_events
+        room, size = self._settings.batch_events, 0
         parcels: list[tuple[Folder, Parcel]] = []
         for folder in folders:
-            parcel = self._read(folder, room) if room else None
+            parcel = self._read(folder, room) if room and size < FULL_BATCH_BYTES else None
             if parcel is not None:
                 parcels.append((folder, parcel))
                 room -= len(parcel.events)
+                size += sum(map(len, parcel.events))
         batch = [(parcel.source, parcel.events) for _, parcel in parcels]
         overflow = self._outbox.overflow.read(room)
         if overflow:
             batch.append((self._outbox.source, overflow))
-        if not batch or self._writer_is_behind():
+        if not batch or self._backlog.is_full():
             return False
         batch_id = self._send(batch)
         for folder, parcel in parcels:
             folder.commit(parcel, batch_id)
         self._outbox.overflow.commit()
-        return any(parcel.has_more for _, parcel in parcels) or room <= len(overflow)
+        return any(parcel.has_more for _, parcel in parcels) or room <= len(overflow) or size >= FULL_BATCH_BYTES
 
     def _is_late(self) -> bool:
         """Whether a stop was asked for and its time is over."""
@@ -198,8 +182,15 @@ class Publisher:
         reply_to = self._sender.reply_to
         batch_id = new_event_id() if reply_to else None
         asks = self._asks and self._budgets.may_ask()
-        message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to, asks_budgets=asks)
+        message = encode_batch(
+            batch,
+            batch_id=batch_id,
+            reply_to=reply_to,
+            is_repetition=self._settings.delivery == "sync",
+            asks_budgets=asks,
+        )
         self._sender.send(message, sum(len(events) for _, events in batch))
+        self._backlog.note_sent()
         if asks:
             self._budgets.note_asked()
         return batch_id
@@ -267,23 +258,6 @@ class Publisher:
     def release_after_fork(self) -> None:
         """Close this process's copies of the parent's locks; the parent keeps them."""
         self._folders.release()
-
-    def _writer_is_behind(self) -> bool:
-        """Whether so many messages wait that events better stay in the outbox; asked every few seconds."""
-        if time.monotonic() - self._queue_checked_at >= QUEUE_CHECK_SECONDS:
-            waiting = self._sender.waiting_messages()
-            self._queue_checked_at = time.monotonic()
-            self._queue_is_full = waiting >= self._settings.queue_max_messages
-            if self._queue_is_full:
-                log_once_a_minute(
-                    "queue_full",
-                    logging.WARNING,
-                    "aurea-celery: %d messages wait in %s; events are kept in the outbox until a writer catches up. "
-                    "Start one: celery -A yourapp aurea writer",
-                    waiting,
-                    self._settings.queue,
-                )
-        return self._queue_is_full
 
     def _clean_up(self) -> None:
         """Close the connection, and remove the own folder if nothing is left in it."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from aurea_celery.budget import BudgetStates
-from aurea_celery.events import Source
+from aurea_celery.delivery.segment import Place
 
 
 class Received(NamedTuple):
@@ -51,14 +51,6 @@ class _Answer(msgspec.Struct):
     budgets: BudgetStates | None = None
 
 
-class Place(NamedTuple):
-    """How far a folder has been read, and the counters of its source there."""
-
-    segment: int = 0
-    offset: int = 0
-    source: Source | None = None
-
-
 @dataclass(slots=True)
 class _Sent:
     """A batch on its way; ``begin`` is where its part of the folder begins, ``at`` is monotonic, in seconds."""
@@ -81,9 +73,9 @@ class InFlight:
         return len(self._sent)
 
     @property
-    def begin(self) -> Place | None:
-        """Where the oldest of it begins."""
-        return self._sent[0].begin if self._sent else None
+    def begins(self) -> list[Place]:
+        """Where each of it begins."""
+        return [one.begin for one in self._sent]
 
     @property
     def is_overtaken(self) -> bool:

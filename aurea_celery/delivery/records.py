@@ -4,7 +4,7 @@ A segment is a text file of lines ``KIND CRC32 PAYLOAD``: one letter, eight hexa
 and JSON without a line break. A line that was cut short or damaged is recognised and skipped, never shipped.
 
 ========  ==========================================================================================
-``HEAD``  first line of each segment: the :class:`~aurea_celery.events.Source` with its counters at that moment
+``HEAD``  first line of each segment: the process with its counters at that moment
 ``OPEN``  an execution has begun: the event as it will be if the process dies now; the last one of several counts
 ``CALL``  a model call of an open execution, written when it happened
 ``DONE``  the final event; what came before of the same execution no longer matters
@@ -21,12 +21,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from aurea_celery.events import Identifier, Microseconds, ModelCall, Omission, TaskEvent, Verdict, encode
+from aurea_celery.events import Identifier, Microseconds, ModelCall, Omission, Source, TaskEvent, Verdict, encode
 
 HEAD, OPEN, CALL, DONE, LEFT, VOID = b"H", b"O", b"C", b"D", b"L", b"V"
 DAMAGED = b"-"
 _PREFIX_BYTES = 11
 WORKER_LOST = "WorkerLostError"
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The payload of a ``HEAD`` line: a process, and how many of its events are in this segment's predecessors."""
+
+    source: Source
+    recorded: int = 0
 
 
 class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from aurea_celery.events import Cost, ModelCall
@@ -20,12 +21,14 @@ from aurea_celery.pricing.own import Line, OwnPrice, OwnPrices
 from aurea_celery.pricing.price import Price, Unknown
 
 MOST_ALIASES = 8
+Names = tuple[str, ...]
 
 
 class Answer(NamedTuple):
-    """The price of a model, or why there is none."""
+    """The price of a call and its cost in USD, or why there is none."""
 
     price: Price | None
+    usd: Decimal = Decimal(0)
     problem: str | None = None
 
 
@@ -63,22 +66,22 @@ class PriceBook:
 
     def find(self, call: ModelCall, at: datetime) -> Answer:
         """The price of a call, by the name that was asked for and the one that the provider answered with."""
-        problem = None
+        names, problem = _names(call), None
         for source in (self._own_price, self._list_price, self._document_price):
-            found = source(call, at)
+            found = source(names, call, at)
             if isinstance(found, Unknown):
-                return Answer(None, problem or found.problem)
+                return Answer(None, problem=problem or found.problem)
             if found is None:
                 continue
-            if found.rates.cost(call.usage) is not None:
-                return Answer(found)
+            usd = found.rates.cost(call.usage)
+            if usd is not None:
+                return Answer(found, usd)
             problem = "its price needs input and output tokens apart, and only the total is known"
-        return Answer(None, problem or "no price is known for this model")
+        return Answer(None, problem=problem or "no price is known for this model")
 
     def _listed_cost(self, call: ModelCall, at: datetime) -> Cost:
-        price, problem = self.find(call, at)
-        usd = None if price is None else price.rates.cost(call.usage)
-        if price is None or usd is None:
+        price, usd, problem = self.find(call, at)
+        if price is None:
             return Cost("unpriced", problem=problem)
         if price.version not in self.used:
             self.used[price.version] = price
@@ -86,8 +89,8 @@ class PriceBook:
             return Cost("free", source=price.source, version=price.version)
         return Cost("priced", usd, price.source, price.version)
 
-    def _own_price(self, call: ModelCall, at: datetime) -> Price | Unknown | None:
-        for name in _names(call):
+    def _own_price(self, names: Names, call: ModelCall, at: datetime) -> Price | Unknown | None:
+        for name in names:
             line = self._own.find(name, call.provider, at)
             if line is not None:
                 return self._resolve(line, call, at)
@@ -112,18 +115,22 @@ class PriceBook:
                 return found
         return document_price(model) or Unknown(f"it has the price of {model}, which no price is known for")
 
-    def _list_price(self, call: ModelCall, at: datetime) -> Price | Unknown | None:
+    def _list_price(self, names: Names, call: ModelCall, at: datetime) -> Price | Unknown | None:
         # What the provider answered with says which release it was; releases of one model differ in price.
-        for name in reversed(_names(call)):
+        for name in reversed(names):
             found = self.catalogue.price(name, call.provider, call.service_tier, at)
             if found is not None:
                 return found
         return None
 
-    def _document_price(self, call: ModelCall, _at: datetime) -> Price | Unknown | None:
-        return next((price for name in _names(call) if (price := document_price(name)) is not None), None)
+    def _document_price(self, names: Names, _call: ModelCall, _at: datetime) -> Price | Unknown | None:
+        return next((price for name in names if (price := document_price(name)) is not None), None)
 
 
-def _names(call: ModelCall) -> list[str]:
+def _names(call: ModelCall) -> Names:
     """What the model is called: as it was asked for, and as the provider answered."""
-    return [name for name in dict.fromkeys((call.model, call.response_model)) if name]
+    asked, answered = call.model, call.response_model
+    if asked and answered and asked != answered:
+        return (asked, answered)
+    name = asked or answered
+    return (name,) if name else ()

@@ -42,7 +42,9 @@ STANDARD_TIERS = frozenset({"auto", "default", "on_demand", "standard", "standar
 
 TIER_CONTEXTS = {"batch": {"processing": "batch"}, "on_demand_priority": {"service_tier": "priority"}}
 QUARTER = timedelta(minutes=15)
-"""Prices that depend on the time of the day change at full quarters of an hour."""
+"""Prices change at full quarters of an hour, so that what is found for one holds until the next."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Catalogue:
@@ -64,7 +66,7 @@ class Catalogue:
 
         :class:`~aurea_celery.pricing.price.Unknown` says that the book knows the model, but not what this costs.
         """
-        return self._price_at(model, provider, service_tier, at.astimezone(UTC) - _into_quarter(at))
+        return self._price_at(model, provider, service_tier, (at - EPOCH) // QUARTER)
 
     @property
     def newest_change(self) -> date:
@@ -81,12 +83,13 @@ class Catalogue:
         return max((day for day in days if day <= today), default=date.min)
 
     def _find_price(
-        self, model: str, provider: str | None, service_tier: str | None, at: datetime
+        self, model: str, provider: str | None, service_tier: str | None, quarter: int
     ) -> Price | Unknown | None:
         found = self._model_of(book_name(model, provider))
         if found is None:
             return None
         seller, info = found
+        at = EPOCH + quarter * QUARTER
         context = _context(service_tier)
         if context and not any(one.when == context and _is_active(one, at) for one in info.price_variants or ()):
             return Unknown(f"no price is known for the service tier {service_tier}")
@@ -120,10 +123,6 @@ def catalogue_of(providers: object, edition: str) -> Catalogue:
         ValueError: If it is not such a list.
     """
     return Catalogue(DataSnapshot(_providers_from_raw(providers), from_auto_update=False), edition)
-
-
-def _into_quarter(at: datetime) -> timedelta:
-    return timedelta(minutes=at.minute % 15, seconds=at.second, microseconds=at.microsecond)
 
 
 def _context(service_tier: str | None) -> dict[str, str]:

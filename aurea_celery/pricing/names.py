@@ -43,6 +43,9 @@ RELEASE = re.compile(
 )
 """What may follow a model's name without making another model of it: ``gpt-4-0613``, ``claude-3-opus-20240229``."""
 
+UNFINISHED = re.compile(r"[-@:](?:20[\d-]*|0|preview)?$")
+"""The beginning of a release, with which a rule of the price book may end: ``claude-sonnet-4-2025``, ``gpt-5-``."""
+
 PLACE = re.compile(r"(?:.*/)?(?:[a-z0-9-]+\.)*")
 """What may stand before one: ``models/``, ``us.anthropic.``."""
 
@@ -62,6 +65,8 @@ def book_name(model: str, provider: str | None) -> ModelName:
     >>> book_name("gemini-2.5-pro", "gcp.vertex_ai")
     ModelName(model='gemini-2.5-pro', provider='google')
     """
+    if model.startswith("ft:"):  # OpenAI's fine-tuned ones: ft:MODEL:ORGANISATION:NAME:ID
+        model = ":".join(model.split(":")[:2])
     prefix, slash, rest = model.partition("/")
     if slash and prefix in PREFIX_PROVIDERS:
         return ModelName(rest.lower(), PREFIX_PROVIDERS[prefix])
@@ -70,4 +75,5 @@ def book_name(model: str, provider: str | None) -> ModelName:
 
 def is_release_of(name: str, rest: str) -> bool:
     """Whether ``name`` with ``rest`` behind it is a release of the model called ``name``, not a model of its own."""
-    return RELEASE.fullmatch(rest) is not None
+    begun = UNFINISHED.search(name)
+    return any(RELEASE.fullmatch(release) for release in (rest, (begun[0] if begun else "") + rest))

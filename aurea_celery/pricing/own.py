@@ -52,6 +52,8 @@ class OwnPrices:
 
     def find(self, model: str, provider: str | None, at: datetime) -> Line | None:
         """The line that holds for a model at a time; None if there is none."""
+        if not self._by_name and not self._rules:
+            return None
         name = model.lower()
         for asked in (provider, None) if provider is not None else (None,):
             found = _at(self._by_name.get((name, asked)), at)

@@ -1,23 +1,25 @@
-"""Rates: what a model's tokens cost, and the one formula that makes a usage into USD.
+"""Rates: what a model's tokens cost in USD.
 
 Whatever a price comes from - a user's table, a price book, the document's list - it becomes :class:`Rates`, so that
-there is one arithmetic, and so that what is stored beside a row is enough to compute its cost again.
+there is one arithmetic (:mod:`aurea_celery.pricing.formula`), and so that what is stored beside a row is enough to
+compute its cost again.
 """
 
 from __future__ import annotations
 
+import functools
 from decimal import Context, Decimal
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from aurea_celery.events import Usage
+from aurea_celery.pricing.formula import Formula, make_formula
 
 MILLION = Decimal("1e-6")
-ZERO = Decimal(0)
 EXACT = Context(prec=1000)
-"""Products and sums of counts and rates are finite decimals; Python's default context would round them to 28 digits."""
+"""Costs are finite decimals; Python's default context would round them to 28 digits."""
 
 Tokens = Annotated[int, Meta(ge=0)]
 
@@ -29,7 +31,7 @@ class Tier(Struct, frozen=True, array_like=True):
     usd: Decimal
 
 
-class Rates(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Rates(Struct, frozen=True, omit_defaults=True, kw_only=True, dict=True):
     """USD per million tokens of each kind. None: tokens of this kind cost what those they are part of cost.
 
     ``input`` and ``output`` are for tokens that no other rate takes; ``total`` is for usage of which only the total is
@@ -65,74 +67,50 @@ class Rates(Struct, frozen=True, omit_defaults=True, kw_only=True):
         if not self.tiers.keys() <= set(RATE_NAMES):
             raise ValueError("a tier must replace a known rate")
 
-    @property
+    @functools.cached_property
     def is_free(self) -> bool:
         """Whether nothing costs anything."""
-        return all(not rate for name in RATE_NAMES if (rate := getattr(self, name)) is not None) and not self.tiers
+        return not self.tiers and not any(getattr(self, name) for name in RATE_NAMES)
 
     def cost(self, usage: Usage) -> Decimal | None:
         """What a call with this usage costs in USD, exactly; None if no rate fits what is known of it."""
         if not usage.split_is_known or (self.input is None and self.output is None):
-            return None if self.total is None else EXACT.multiply(usage.token_count * self.total, MILLION)
-        tokens_usd = ZERO
-        for name, count in _billed(self, usage):
-            rate = self._rate(name, usage.input_tokens or 0)
-            if rate is None:
-                return None
-            tokens_usd = EXACT.add(tokens_usd, EXACT.multiply(rate, count))
-        return EXACT.add(EXACT.multiply(tokens_usd, MILLION), self.request or ZERO)
+            return (
+                None if self.total is None else EXACT.multiply(EXACT.multiply(self.total, usage.token_count), MILLION)
+            )
+        input_tokens = usage.input_tokens or 0
+        if (self.input is None and input_tokens) or (self.output is None and usage.output_tokens):
+            return None
+        formulas, unit_usd = self._formulas
+        formula = formulas[0]
+        for longer in formulas[1:]:
+            if input_tokens > longer.above_input_tokens:
+                formula = longer
+        return EXACT.multiply(formula.units(usage), unit_usd)
 
-    def _rate(self, name: str, input_tokens: int) -> Decimal | None:
-        for tier in reversed(self.tiers.get(name, ())):
-            if input_tokens > tier.above_input_tokens:
-                return tier.usd
-        rate: Decimal | None = getattr(self, name)
-        return rate
+    @functools.cached_property
+    def _formulas(self) -> tuple[list[Formula], Decimal]:
+        """The formula of all calls and those of longer ones, by rising length; and their unit in USD.
+
+        The unit is the largest power of ten, a millionth at most, of which every rate is a whole number.
+        """
+        limits = sorted({tier.above_input_tokens for tiers in self.tiers.values() for tier in tiers})
+        flat = [self._above(limit) for limit in (-1, *limits)]
+        exponents = (int(usd.as_tuple().exponent) for rates in flat for usd in rates.values())
+        unit = Decimal((0, (1,), min((0, *exponents))))
+        units = [{name: int(EXACT.divide(usd, unit)) for name, usd in rates.items()} for rates in flat]
+        formulas = [make_formula(limit, rates) for limit, rates in zip((-1, *limits), units, strict=True)]
+        return formulas, EXACT.multiply(unit, MILLION)
+
+    def _above(self, input_tokens: int) -> dict[str, Decimal]:
+        """The rates of calls with more input tokens than these, per million; of a request, too."""
+        rates = {name: usd for name in RATE_NAMES if (usd := getattr(self, name)) is not None}
+        longer = [(name, tier) for name in rates for tier in self.tiers.get(name, ())]
+        rates |= {name: tier.usd for name, tier in longer if input_tokens >= tier.above_input_tokens}
+        return rates if self.request is None else rates | {"request": EXACT.divide(self.request, MILLION)}
 
 
 RATE_NAMES = tuple(name for name in Rates.__struct_fields__ if name != "tiers")
-
-
-class _Billed(NamedTuple):
-    rate: str
-    tokens: int
-
-
-def _billed(rates: Rates, usage: Usage) -> list[_Billed]:
-    """The tokens of a usage by the rate that they cost; each token once."""
-    return [one for one in (*_billed_input(rates, usage), *_billed_output(rates, usage)) if one.tokens]
-
-
-def _billed_input(rates: Rates, usage: Usage) -> list[_Billed]:
-    whole = usage.input_tokens or 0
-    read = (usage.cache_read_input_tokens or 0) if rates.cache_read is not None else 0
-    written = (usage.cache_write_input_tokens or 0) if rates.cache_write is not None else 0
-    written_1h = (usage.cache_write_1h_input_tokens or 0) if written and rates.cache_write_1h is not None else 0
-    audio = (usage.input_audio_tokens or 0) if rates.input_audio is not None else 0
-    # No provider says how much of the audio was cached: as little as the counts allow.
-    both = max(0, read + written + audio - whole)
-    read_audio = min(both, read) if rates.cache_audio_read is not None else 0
-    return [
-        _Billed("input", whole - read - written - audio + both),
-        _Billed("cache_read", read - read_audio),
-        _Billed("cache_write", written - written_1h),
-        _Billed("cache_write_1h", written_1h),
-        _Billed("input_audio", audio - both),
-        _Billed("cache_audio_read", read_audio),
-    ]
-
-
-def _billed_output(rates: Rates, usage: Usage) -> list[_Billed]:
-    whole = usage.output_tokens or 0
-    audio = (usage.output_audio_tokens or 0) if rates.output_audio is not None else 0
-    reasoning = (usage.reasoning_output_tokens or 0) if rates.reasoning_output is not None else 0
-    reasoning = min(reasoning, whole - audio)
-    return [
-        _Billed("output", whole - audio - reasoning),
-        _Billed("output_audio", audio),
-        _Billed("reasoning_output", reasoning),
-    ]
-
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Rates)

@@ -19,6 +19,9 @@ SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 60
 
+# When a server that is cut off, so that nobody says so, is given up: after two minutes and not after two hours.
+UNREACHABLE = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4, "tcp_user_timeout": 120_000}
+
 # SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule or a
 # limit. All other errors are about the database and not about what is written to it.
 DATA_CLASSES = ("22", "23", "54")
@@ -33,15 +36,19 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second one shows a part of the URL
         raise ConfigurationError("DATABASE_URL is not a URL; write postgresql://user:password@host:5432/name") from None
     if url.drivername not in SCHEMES:
         raise ConfigurationError(f"DATABASE_URL must start with postgresql://, not {url.drivername}://")
+    if "\0" in text:
+        raise ConfigurationError("DATABASE_URL must not hold a NUL character")
     return url.set(drivername="postgresql+psycopg2")
 
 
-def create_engine(text: str, *, pool_size: int = 4) -> Engine:
+def create_engine(text: str, *, pool_size: int = 4, pre_ping: bool = True) -> Engine:
     """An engine with a small pool whose connections and statements cannot hang for ever.
+
+    With ``pre_ping`` a connection that was closed meanwhile is noticed, and replaced, before it is used.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -50,11 +57,12 @@ def create_engine(text: str, *, pool_size: int = 4) -> Engine:
         parse_url(text),
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
+        pool_pre_ping=pre_ping,
         hide_parameters=True,  # errors may be logged; the host's names stay out of them
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "aurea-celery",
+            **UNREACHABLE,
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS * 1000} -c timezone=UTC",
         },
     )

@@ -82,7 +82,8 @@ _STATE = sa.select(
 
 def read_lists(connection: sa.Connection) -> Lists:
     """What the tables of prices say."""
-    own = connection.execute(sa.select(model_prices).order_by(model_prices.c.model)).mappings().all()
+    in_order = sa.select(model_prices).order_by(*model_prices.primary_key.columns)
+    own = connection.execute(in_order).mappings().all()
     newest = sa.select(price_books.c.edition, price_books.c.data).order_by(price_books.c.fetched_at.desc()).limit(1)
     found = connection.execute(newest).one_or_none()
     return Lists(own, None if found is None else Edition(found.edition, found.data))

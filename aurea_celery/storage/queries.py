@@ -1,4 +1,4 @@
-"""Reading: jobs, their rows, and the books. Sums come from the rollups, however many rows there are.
+"""Reading: jobs and their rows. Sums come from the rollups, however many rows there are.
 
 Costs and latencies are exact decimals without trailing zeros; an average has up to 28 digits.
 """
@@ -75,24 +75,6 @@ class JobLine(Struct, frozen=True, kw_only=True):
     last_updated: datetime
 
 
-class Books(Struct, frozen=True, kw_only=True):
-    """Events over all processes: ``captured == written + rejected + pending + dropped``.
-
-    ``duplicates`` came again and were not written again; they are not part of the sum. Nor are ``excluded`` and
-    ``sampled_out``: executions that the settings leave out.
-    """
-
-    captured: int
-    written: int
-    rejected: int
-    pending: int
-    dropped: int
-    duplicates: int
-    excluded: int
-    sampled_out: int
-    dropped_by_reason: dict[str, int]
-
-
 # One statement, so that the totals and their parts are of the same moment.
 _job = metrics_job.c
 _BY_TASK, _BY_MODEL, _IN_ALL = 1, 2, 3
@@ -116,24 +98,6 @@ _SUMMARY = (
     .group_by(sa.text("GROUPING SETS ((), (task_name), (model_used))"))
     .order_by(sa.desc("cost_estimate"), _job.task_name, _job.model_used)
 )
-
-# An event that was written, rejected or dropped has been captured, even where its process died before it could say so.
-_BOOKS = sa.text("""
-    WITH given_up AS (
-        SELECT source_id, key AS reason, value::bigint AS events FROM metrics_sources, jsonb_each_text(dropped)
-    ), settled AS (
-        SELECT source.*, coalesce(lost.events, 0) AS lost,
-               source.written + source.rejected + coalesce(lost.events, 0) AS events
-          FROM metrics_sources AS source
-          LEFT JOIN (SELECT source_id, sum(events) AS events FROM given_up GROUP BY source_id) AS lost USING (source_id)
-    )
-    SELECT sum(greatest(captured, events)) AS captured, sum(written) AS written, sum(rejected) AS rejected,
-           sum(greatest(captured - events, 0)) AS pending, sum(lost) AS dropped, sum(duplicates) AS duplicates,
-           sum(excluded) AS excluded, sum(sampled_out) AS sampled_out,
-           (SELECT jsonb_object_agg(reason, events ORDER BY reason)
-              FROM (SELECT reason, sum(events) AS events FROM given_up GROUP BY reason) AS reasons) AS by_reason
-      FROM settled
-""")
 
 
 def job_summary(connection: sa.Connection, job_id: str) -> JobSummary | None:
@@ -195,13 +159,6 @@ def jobs(connection: sa.Connection, limit: int, offset: int) -> list[JobLine]:
         )
         for row in rows
     ]
-
-
-def reconcile(connection: sa.Connection) -> Books:
-    """The books over all processes, of one moment."""
-    found = connection.execute(_BOOKS).one()._asdict()
-    reasons = found.pop("by_reason") or {}
-    return Books(dropped_by_reason=reasons, **{name: int(events or 0) for name, events in found.items()})
 
 
 def rollup_differences(connection: sa.Connection) -> dict[str, int]:

@@ -2,11 +2,13 @@
 
 Rows are read in the order of their key, some at a time, each piece in a transaction of its own that moves the rollups
 too. A run that was interrupted is simply run again: what is done does not change again. Writers are not held up: they
-insert rows, which no repricing touches, and both change the rollups in the same order.
+insert rows, which no repricing touches, and both change the rollups in the same order. They may insert faster than
+rows are repriced; what they insert once they know of today's lists is left out, so that a run has an end.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -18,14 +20,17 @@ from msgspec import Struct
 
 from aurea_celery.events import ModelCall, Usage
 from aurea_celery.storage import rollups
+from aurea_celery.storage.bulk import copy, copy_lines
 from aurea_celery.storage.database import check_schema, create_engine, translating
-from aurea_celery.storage.prices import Lists, Pricing, keep_used, read_lists
-from aurea_celery.storage.rows import EXACT, UNKNOWN_MODEL, Money, money_of
-from aurea_celery.storage.schema import metrics
+from aurea_celery.storage.prices import LOOK_SECONDS, Lists, Pricing, keep_used, read_lists
+from aurea_celery.storage.rows import EXACT, UNKNOWN_MODEL, Money, Row, money_of
+from aurea_celery.storage.schema import metrics, metrics_id
 
 PIECE_ROWS = 1000
 TOKEN_COLUMNS = tuple(name for name in Usage.__struct_fields__ if name != "total_tokens")
-_KEY = (metrics.c.created_at, metrics.c.event_id, metrics.c.seq)
+_KEY_NAMES = ("created_at", "event_id", "seq")
+_KEY = tuple(metrics.c[name] for name in _KEY_NAMES)
+_NEWEST = sa.text(f"SELECT last_value FROM {metrics_id.name}")  # noqa: S608 - our own name
 _calls = msgspec.json.Decoder(list[ModelCall])
 
 
@@ -78,10 +83,13 @@ def reprice(
             with engine.begin() as connection:
                 check_schema(connection)
                 pricing = make_pricing(read_lists(connection))
+            begun, newest = time.monotonic(), None
             after: tuple[Any, ...] | None = None
             while True:
                 with engine.begin() as connection:
-                    rows = _read(connection, selection, after, lock=not dry_run)
+                    if newest is None and time.monotonic() - begun >= LOOK_SECONDS:
+                        newest = connection.scalar(_NEWEST)  # what comes later was priced by today's lists
+                    rows = _read(connection, selection, after, newest, lock=not dry_run)
                     changes = list(_changes(rows, pricing, found))
                     if changes and not dry_run:
                         keep_used(connection, pricing.used)
@@ -96,11 +104,13 @@ def reprice(
 
 
 def _read(
-    connection: sa.Connection, selection: Selection, after: tuple[Any, ...] | None, *, lock: bool
+    connection: sa.Connection, selection: Selection, after: tuple[Any, ...] | None, newest: int | None, *, lock: bool
 ) -> list[sa.Row[Any]]:
     statement = sa.select(metrics).where(metrics.c.calls > 0).order_by(*_KEY).limit(PIECE_ROWS)
     if after is not None:
         statement = statement.where(metrics.c.created_at >= after[0], sa.tuple_(*_KEY) > sa.tuple_(*after))
+    if newest is not None:
+        statement = statement.where(metrics.c.id <= newest)
     if selection.since is not None:
         statement = statement.where(metrics.c.created_at >= selection.since)
     if selection.until is not None:
@@ -112,8 +122,8 @@ def _read(
     return list(connection.execute(statement.with_for_update() if lock else statement).all())
 
 
-def _changes(rows: list[sa.Row[Any]], pricing: Pricing, found: Repricing) -> Iterator[dict[str, Any]]:
-    """What changes, as parameters of the update; what is found is added up."""
+def _changes(rows: list[sa.Row[Any]], pricing: Pricing, found: Repricing) -> Iterator[Row]:
+    """The keys of what changes, with its money; what is found is added up."""
     for row in rows:
         found.rows += 1
         calls = _calls_of(row)
@@ -126,8 +136,7 @@ def _changes(rows: list[sa.Row[Any]], pricing: Pricing, found: Repricing) -> Ite
         found.newly_priced += row.unpriced_tokens > 0 and money.unpriced_tokens == 0
         found.old_usd = EXACT.add(found.old_usd, row.cost_estimate)
         found.new_usd = EXACT.add(found.new_usd, money.cost_estimate)
-        key = {"at": row.created_at, "event": str(row.event_id), "number": row.seq}
-        yield key | money._asdict()
+        yield (row.created_at, row.event_id, row.seq, *money)
 
 
 def _money_of_row(row: sa.Row[Any]) -> Money:
@@ -161,24 +170,19 @@ def _usage_of(row: sa.Row[Any]) -> Usage:
     return Usage(**counts, total_tokens=row.token_count if is_total or row.token_count != parts else None)
 
 
-def _apply(connection: sa.Connection, changes: list[dict[str, Any]]) -> None:
+def _apply(connection: sa.Connection, changes: list[Row]) -> None:
     connection.execute(sa.text(rollups.HOLD_BUDGETS))
     connection.execute(_CREATE)
-    connection.execute(_FILL, changes)
+    copy(connection, "repriced", (*_KEY_NAMES, *Money._fields), copy_lines(changes))
     connection.execute(_MOVE)
     connection.execute(_UPDATE)
 
 
 _NEW = ", ".join(Money._fields)
 _CREATE = sa.text(
-    f"CREATE TEMP TABLE repriced ON COMMIT DROP AS SELECT created_at, event_id, seq, {_NEW}"  # noqa: S608 - our own names
+    f"CREATE TEMP TABLE repriced ON COMMIT DROP AS SELECT {', '.join(_KEY_NAMES)}, {_NEW}"  # noqa: S608 - our own names
     " FROM metrics WITH NO DATA"
 )
-_FILL = sa.text(
-    f"INSERT INTO repriced (created_at, event_id, seq, {_NEW})"  # noqa: S608 - our own names
-    f" VALUES (:at, CAST(:event AS uuid), :number, {', '.join(f':{name}' for name in Money._fields)})"
-)
-
 # What the rollups gain: sums of differences over rows that count no execution, call or token a second time.
 _UNCHANGED = ("executions", "calls", "token_count", "input_tokens", "output_tokens", "latency_ms")
 _DIFFERENCES = (

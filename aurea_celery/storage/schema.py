@@ -239,12 +239,21 @@ metrics_sources = Table(
     Column("rejected", BigInteger, nullable=False, comment="of these, events in metrics_rejected"),
     Column("duplicates", BigInteger, nullable=False, comment="events that came again and were not written again"),
     Column("dropped", JSONB, nullable=False, server_default=text("'{}'"), comment="events given up, by reason"),
+    Column("lost", BigInteger, nullable=False, server_default=text("0"), comment="the sum of dropped"),
     Column("excluded", BigInteger, nullable=False, server_default=text("0"), comment="executions left out by name"),
     Column(
         "sampled_out", BigInteger, nullable=False, server_default=text("0"), comment="executions left out by chance"
     ),
     Column("first_seen_at", DateTime(timezone=True), nullable=False),
-    Column("last_seen_at", DateTime(timezone=True), nullable=False),
+    Column("last_seen_at", DateTime(timezone=True), nullable=False, comment="when its last batch was written"),
+    Column("through", Text, nullable=False, server_default="queue", comment="how its events come here"),
+    Column(
+        "last_event_at",
+        DateTime(timezone=True),
+        comment="end of the newest event of its last batch; null if none is new",
+    ),
+    Column("open_since", DateTime(timezone=True), comment="since when, without a break, some of captured is missing"),
+    one_of("through", ("queue", "api")),
     comment="The books: captured = written + rejected + still on the way, per process of the host",
 )
 

@@ -6,8 +6,7 @@ import functools
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -15,36 +14,21 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.budget import BudgetStates
-from aurea_celery.clock import from_us, now_us
+from aurea_celery.clock import from_us, now_us, to_us
 from aurea_celery.errors import DatabaseError
-from aurea_celery.events import Receipt, Source, TaskEvent, decode_batch, decode_event
+from aurea_celery.events import Receipt, Source, TaskEvent
 from aurea_celery.storage import incoming, partitions, prices
+from aurea_celery.storage.bookkeeping import Entry, keep_books
 from aurea_celery.storage.budgets import read_states
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
+from aurea_celery.storage.delivered import Delivered, Unreadable, read_batch
 from aurea_celery.storage.rows import Price, rows_of
-from aurea_celery.storage.schema import metrics_rejected, metrics_sources
+from aurea_celery.storage.schema import metrics_rejected
 
 logger = logging.getLogger("aurea_celery")
 
 LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
-
-
-_books, _new = metrics_sources.c, insert(metrics_sources).excluded
-ADD_TO_BOOKS = insert(metrics_sources).on_conflict_do_update(
-    index_elements=["source_id"],
-    set_={
-        "captured": sa.func.greatest(_books.captured, _new.captured),
-        "written": _books.written + _new.written,
-        "rejected": _books.rejected + _new.rejected,
-        "duplicates": _books.duplicates + _new.duplicates,
-        # Drop counters only grow: the later of two reports is the one with more captured.
-        "dropped": sa.case((_new.captured >= _books.captured, _new.dropped), else_=_books.dropped),
-        "excluded": sa.func.greatest(_books.excluded, _new.excluded),
-        "sampled_out": sa.func.greatest(_books.sampled_out, _new.sampled_out),
-        "last_seen_at": sa.func.greatest(_books.last_seen_at, _new.last_seen_at),
-    },
-)
 
 
 MakePricing = Callable[[prices.Lists], prices.Pricing]
@@ -53,19 +37,8 @@ InsertIncoming = Callable[[sa.Connection], list[incoming.Key]]
 """Inserts what is incoming; the keys of the events that were there already."""
 
 
-class Unreadable(NamedTuple):
-    """A payload that is not one of ours, and why."""
-
-    reason: str
-    payload: str
-
-
-class Delivered(NamedTuple):
-    """One source's part of a batch: events that can be read, and payloads that cannot."""
-
-    source: Source
-    events: list[TaskEvent]
-    unreadable: list[Unreadable]
+Attempt = Callable[[sa.Connection, "list[Delivered]", Price], None]
+"""Writes what was delivered, in a transaction."""
 
 
 class Writer:
@@ -86,7 +59,7 @@ class Writer:
         self._lists = prices.PriceLists()
         self._pricing: prices.Pricing | None = None
         self._kept_prices: set[str] = set()
-        self._engine = create_engine(url)
+        self._engine = create_engine(url, pre_ping=False)  # it would be a round trip for every message
         self._checked_at_us = 0
 
     def write(self, batch: str) -> Receipt | None:
@@ -98,35 +71,36 @@ class Writer:
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
+            MemoryError: If there is not enough for it now; nothing was written.
         """
         try:
-            decoded = decode_batch(batch)
+            delivered, receipt, is_repetition = read_batch(batch)
         except msgspec.DecodeError as error:
             self.reject(f"not a batch of events: {error}", batch)
             return None
         try:
-            self._transact([_delivered(one.source, one.events) for one in decoded.sources])
-        except DatabaseError:
+            self._transact(delivered, WAYS[1:] if is_repetition else WAYS)
+        except (DatabaseError, MemoryError):
             raise
         except Exception as error:  # a fault of ours must not cost the events
             logger.error(  # noqa: TRY400 - a traceback would show the host's names
                 "aurea-celery: a batch could not be written (%s); it is kept in the table metrics_rejected",
                 type(error).__name__,
             )
-            self.reject(f"internal fault: {type(error).__name__}", batch)
-        return decoded.receipt
+            self.reject(f"internal fault: {type(error).__name__}", batch, delivered)
+        return receipt
 
     def write_events(self, source: Source, events: list[TaskEvent]) -> None:
-        """Write events that did not come through the queue.
+        """Write events that came in a request to the API.
 
         Raises:
             DatabaseUnavailable: If the database cannot take them now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
-        self._transact([Delivered(source, events, [])])
+        self._transact([Delivered(source, events, [], "api")], WAYS)
 
-    def reject(self, reason: str, payload: str) -> None:
-        """Keep a message that is not a batch of ours, with the reason.
+    def reject(self, reason: str, payload: str, delivered: Sequence[Delivered] = ()) -> None:
+        """Keep a message that cannot be written, with the reason; ``delivered`` is what it holds, where that is known.
 
         Raises:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
@@ -135,7 +109,8 @@ class Writer:
         with translating(self._url):
             self._prepare()
             with self._engine.begin() as connection:
-                _reject(connection, None, Unreadable(reason, payload))
+                kept = _reject(connection, None, Unreadable(reason, payload))
+                _note_rejected(connection, delivered, kept)
 
     def budgets(self) -> BudgetStates:
         """The states of budgets that matter to the processes that run tasks.
@@ -151,23 +126,31 @@ class Writer:
         """Close the connections."""
         self._engine.dispose()
 
-    def _transact(self, delivered: list[Delivered]) -> None:
+    def _transact(self, delivered: list[Delivered], ways: Sequence[Attempt]) -> None:
         # In one order everywhere: two writers with parts of the same sources do not wait in a circle.
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
             self._prepare()
-            for way in WAYS:
-                try:
-                    with self._engine.begin() as connection:
-                        pricing = self._current_pricing(connection)
-                        way(connection, delivered, pricing.cost)
-                        used = {name: one for name, one in pricing.used.items() if name not in self._kept_prices}
-                        prices.keep_used(connection, used)
-                    self._kept_prices |= used.keys()
-                    break
-                except DBAPIError as error:
-                    if way is WAYS[-1] or not is_data_error(error):
-                        raise
+            try:
+                self._try_ways(delivered, ways)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                self._try_ways(delivered, ways)  # the connection had been closed while nothing was to do
+
+    def _try_ways(self, delivered: list[Delivered], ways: Sequence[Attempt]) -> None:
+        for way in ways:
+            try:
+                with self._engine.begin() as connection:
+                    pricing = self._current_pricing(connection)
+                    way(connection, delivered, pricing.cost)
+                    used = {name: one for name, one in pricing.used.items() if name not in self._kept_prices}
+                    prices.keep_used(connection, used)
+                self._kept_prices |= used.keys()
+                break
+            except DBAPIError as error:
+                if way is ways[-1] or not is_data_error(error):
+                    raise
 
     def _current_pricing(self, connection: sa.Connection) -> prices.Pricing:
         changed = self._lists.changed(connection)
@@ -195,16 +178,6 @@ class Writer:
                 raise
 
 
-def _delivered(source: Source, raw_events: list[msgspec.Raw]) -> Delivered:
-    events, unreadable = [], []
-    for raw in raw_events:
-        try:
-            events.append(decode_event(raw))
-        except msgspec.DecodeError as error:
-            unreadable.append(Unreadable(str(error), bytes(raw).decode("utf-8", "replace")))
-    return Delivered(source, events, unreadable)
-
-
 def _write(
     connection: sa.Connection, delivered: list[Delivered], price: Price, insert_incoming: InsertIncoming
 ) -> None:
@@ -216,7 +189,7 @@ def _write(
         incoming.fill(connection, (row for _, event in events.values() for row in rows_of(event, price)))
         there_already = insert_incoming(connection)
     written = Counter(sender for sender, _ in events.values())
-    written.subtract(events[key][0] for key in there_already)
+    written.subtract(events[event_id, to_us(created_at)][0] for event_id, created_at in there_already)
     _keep_books(connection, delivered, written, rejected)
 
 
@@ -237,21 +210,21 @@ def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], pri
 
 
 # Each is slower than the one before, and takes more: nearly every message has only new events that break no rule.
-WAYS = (
+WAYS: tuple[Attempt, ...] = (
     functools.partial(_write, insert_incoming=incoming.insert_all),
     functools.partial(_write, insert_incoming=incoming.insert_missing),
     _write_one_by_one,
 )
 
 
-def _unique(delivered: list[Delivered]) -> dict[incoming.Key, tuple[int, TaskEvent]]:
-    """Every event once, by its key, with the number of its sender.
+def _unique(delivered: list[Delivered]) -> dict[tuple[str, int], tuple[int, TaskEvent]]:
+    """Every event once, by its id and its end in microseconds, with the number of its sender.
 
     The id alone will not do: Celery's pool hands a task whose child died at once to another child, with the same
     request, and both have run.
     """
     return {
-        (event.event_id, from_us(event.ended_at_us)): (sender, event)
+        (event.event_id, event.ended_at_us): (sender, event)
         for sender, part in enumerate(delivered)
         for event in part.events
     }
@@ -283,8 +256,8 @@ def _reject(connection: sa.Connection, source: Source | None, unreadable: Unread
         .values(
             payload_hash=hashlib.sha256(payload.encode("utf-8", "replace")).hexdigest(),
             source_id=source.source_id if source else None,
-            reason=unreadable.reason,
-            payload=payload.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}"),
+            reason=_storable(unreadable.reason),
+            payload=_storable(payload),
         )
         .on_conflict_do_nothing()
         .returning(metrics_rejected.c.id)
@@ -292,27 +265,39 @@ def _reject(connection: sa.Connection, source: Source | None, unreadable: Unread
     return len(found.all())
 
 
+def _note_rejected(connection: sa.Connection, delivered: Sequence[Delivered], kept: int) -> None:
+    """Note in the books that a batch was rejected whole, unless the books are what cannot be written."""
+    rejected = Counter({sender: kept * (len(one.events) + len(one.unreadable)) for sender, one in enumerate(delivered)})
+    try:
+        with connection.begin_nested():
+            _keep_books(connection, delivered, Counter(), rejected)
+    except ValueError:  # NUL, which the driver does not even send
+        return
+    except DBAPIError as error:
+        if not is_data_error(error):
+            raise
+
+
+def _storable(text: str) -> str:
+    """A text as PostgreSQL takes it."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def _keep_books(
-    connection: sa.Connection, delivered: list[Delivered], written: Counter[int], rejected: Counter[int]
+    connection: sa.Connection, delivered: Sequence[Delivered], written: Counter[int], rejected: Counter[int]
 ) -> None:
     """Add to the books of every source what became of its events."""
-    now = from_us(now_us())
-    sources = [
-        {
-            "source_id": part.source.source_id,
-            "host": part.source.host,
-            "pid": part.source.pid,
-            "captured": part.source.captured,
-            "written": written[sender],
-            "rejected": rejected[sender],
-            "duplicates": len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
-            "dropped": part.source.dropped,
-            "excluded": part.source.excluded,
-            "sampled_out": part.source.sampled_out,
-            "first_seen_at": now,
-            "last_seen_at": now,
-        }
-        for sender, part in enumerate(delivered)
-    ]
-    if sources:
-        connection.execute(ADD_TO_BOOKS, sources)
+    keep_books(
+        connection,
+        [
+            Entry(
+                source=part.source,
+                written=written[sender],
+                rejected=rejected[sender],
+                duplicates=len(part.events) + len(part.unreadable) - written[sender] - rejected[sender],
+                through=part.through,
+                last_event_at=from_us(max(event.ended_at_us for event in part.events)) if written[sender] else None,
+            )
+            for sender, part in enumerate(delivered)
+        ],
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aurea_celery.events import Usage
-from aurea_celery.usage.fields import added, count, get
+from aurea_celery.usage.fields import added, count, get, within
 
 FIELDS = (
     "input_tokens",
@@ -38,7 +38,7 @@ def read_message(raw: Any) -> Usage | None:
         cache_read_input_tokens=read,
         cache_write_input_tokens=written,
         reasoning_output_tokens=thinking,
-        cache_write_1h_input_tokens=min(written_1h, written) if written and written_1h else None,
+        cache_write_1h_input_tokens=within(written_1h, written),
     )
 
 

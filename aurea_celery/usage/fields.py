@@ -59,3 +59,12 @@ def added(*counts: int | None) -> int | None:
     """
     known = [one for one in counts if one is not None]
     return sum(known) if known else None
+
+
+def within(part: int | None, whole: int | None) -> int | None:
+    """A part as far as its whole goes; None if there is nothing of it.
+
+    >>> within(3, 5), within(7, 5), within(0, 5), within(3, None)
+    (3, 5, None, None)
+    """
+    return min(part, whole) if part and whole else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aurea_celery.events import Usage
-from aurea_celery.usage.fields import added, count, get
+from aurea_celery.usage.fields import added, count, get, within
 
 # langchain-openai puts the service tier before what is priced by it.
 TIERS = ("", "priority_", "flex_")
@@ -33,7 +33,7 @@ def read_usage_metadata(raw: Any) -> Usage | None:
         reasoning_output_tokens=reasoning,
         input_audio_tokens=heard,
         output_audio_tokens=spoken,
-        cache_write_1h_input_tokens=min(written_1h, written) if written and written_1h else None,
+        cache_write_1h_input_tokens=within(written_1h, written),
     )
 
 

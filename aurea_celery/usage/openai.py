@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aurea_celery.events import Usage
-from aurea_celery.usage.fields import count, get
+from aurea_celery.usage.fields import count, get, within
 
 
 def read_chat(raw: Any) -> Usage | None:
@@ -23,18 +23,21 @@ def read_chat(raw: Any) -> Usage | None:
     # xAI and Gemini leave reasoning out of completion_tokens, which only their total says.
     if reasoning and count(raw, "total_tokens") == (prompt or 0) + (completion or 0) + reasoning:
         completion = (completion or 0) + reasoning
+    written = _first(
+        count(of_prompt, "cache_write_tokens", "cache_creation_tokens"), count(raw, "cache_creation_input_tokens")
+    )
+    written_1h = count(get(of_prompt, "cache_creation_token_details"), "ephemeral_1h_input_tokens")  # LiteLLM's
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
         cache_read_input_tokens=_first(
             count(of_prompt, "cached_tokens"), count(raw, "cache_read_input_tokens", "prompt_cache_hit_tokens")
         ),
-        cache_write_input_tokens=_first(
-            count(of_prompt, "cache_write_tokens", "cache_creation_tokens"), count(raw, "cache_creation_input_tokens")
-        ),
+        cache_write_input_tokens=written,
         reasoning_output_tokens=reasoning,
         input_audio_tokens=count(of_prompt, "audio_tokens"),
         output_audio_tokens=count(of_completion, "audio_tokens"),
+        cache_write_1h_input_tokens=within(written_1h, written),
     )
 
 

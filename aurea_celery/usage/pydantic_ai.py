@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aurea_celery.events import Usage
-from aurea_celery.usage.fields import count, get
+from aurea_celery.usage.fields import count, get, within
 
 
 def read_run_usage(raw: Any) -> Usage | None:
@@ -22,14 +22,16 @@ def read_run_usage(raw: Any) -> Usage | None:
         return None
     if not (input_tokens or output_tokens):
         return Usage()
+    written = count(raw, "cache_write_tokens")
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cache_read_input_tokens=read,
-        cache_write_input_tokens=count(raw, "cache_write_tokens"),
+        cache_write_input_tokens=written,
         reasoning_output_tokens=count(raw, "output_reasoning_tokens") or count(get(raw, "details"), "reasoning_tokens"),
         input_audio_tokens=count(raw, "input_audio_tokens"),
         output_audio_tokens=count(raw, "output_audio_tokens"),
+        cache_write_1h_input_tokens=within(count(raw, "cache_write_1h_tokens"), written),
     )
 
 

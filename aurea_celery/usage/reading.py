@@ -110,7 +110,7 @@ def _reading(response: Any, raw: Any, usage: Usage) -> Reading:
     return Reading(
         usage=usage,
         model=_first_text(carriers, *MODELS),
-        service_tier=_first_text((*carriers, raw), "service_tier"),
+        service_tier=_first_text((*carriers, raw), "service_tier") or bedrock.service_tier_of(response),
         provider=provider_of(carriers),
         response_id=text(response, "provider_response_id")
         or (text(response, *RESPONSE_IDS) if metadata is None else text(metadata, "id")),

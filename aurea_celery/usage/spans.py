@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aurea_celery.events import Usage
-from aurea_celery.usage.fields import added, count, text
+from aurea_celery.usage.fields import added, count, text, within
 
 INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
@@ -17,11 +17,14 @@ CACHE_WRITE = (
     "gen_ai.usage.cache_creation.input_tokens",
     "gen_ai.usage.cache_creation_input_tokens",
 )
+CACHE_WRITE_1H = ("anthropic.usage.cache_creation.ephemeral_1h_input_tokens",)
 REASONING = (
     "gen_ai.usage.reasoning.output_tokens",
     "gen_ai.usage.reasoning_tokens",
     "gen_ai.usage.details.reasoning_tokens",
 )
+INPUT_AUDIO = ("gen_ai.usage.audio.input_tokens", "gen_ai.usage.details.input_audio_tokens")
+OUTPUT_AUDIO = ("gen_ai.usage.audio.output_tokens", "gen_ai.usage.details.output_audio_tokens")
 TIER = (
     "openai.response.service_tier",
     "gen_ai.openai.response.service_tier",
@@ -82,8 +85,9 @@ def _usage(attributes: Mapping[str, Any]) -> Usage | None:
         cache_read_input_tokens=read,
         cache_write_input_tokens=written,
         reasoning_output_tokens=count(attributes, *REASONING),
-        input_audio_tokens=count(attributes, "gen_ai.usage.audio.input_tokens"),
-        output_audio_tokens=count(attributes, "gen_ai.usage.audio.output_tokens"),
+        input_audio_tokens=count(attributes, *INPUT_AUDIO),
+        output_audio_tokens=count(attributes, *OUTPUT_AUDIO),
+        cache_write_1h_input_tokens=within(count(attributes, *CACHE_WRITE_1H), written),
     )
 
 

@@ -49,6 +49,6 @@ def test_a_django_project(installation: Installation) -> None:
     ]
     worker.stop()
     assert "internal fault" not in worker.log
-    reconciled = installation.run("reconcile", ["aurea_celery.cli", "reconcile"])
-    assert reconciled.wait() == 0
-    assert "left out by the settings: 1 excluded" in reconciled.log
+    check = installation.run("check", ["aurea_celery.cli", "check"])
+    assert check.wait() == 0
+    assert "Left out by the settings: 1 excluded." in check.log

@@ -90,8 +90,8 @@ def spend_five_minutes(tmp_path: Path, each_broker_url: str, empty_database_url:
         answer = get(port, "/metrics/jobs/orders%2F2026")
         details = get(port, "/metrics/jobs/orders%2F2026/details?limit=3")
         jobs = get(port, "/metrics/jobs")
-        reconcile = session.start("reconcile", [script("aurea"), "reconcile"], environ)
-        assert reconcile.wait() == 0
+        check = session.start("check", [script("aurea"), "check"], environ)
+        assert check.wait() == 0
         serve.stop()
 
     documented = {
@@ -110,4 +110,4 @@ def spend_five_minutes(tmp_path: Path, each_broker_url: str, empty_database_url:
     assert (model["model"], model["count"], model["total_tokens"], model["total_cost"]) == ("gpt-4", 10, 1000, 0.03)
     assert details["count"] == len(details["metrics"]) == 3
     assert [job["job_id"] for job in jobs["jobs"]] == ["orders/2026"]
-    assert "captured 10  written 10  rejected 0  pending 0  lost 0" in reconcile.log
+    assert "Everything is accounted for: 10 executions captured, 10 written." in check.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -102,6 +103,17 @@ def clean_environ() -> dict[str, str]:
     """Our environment without what would change the behaviour of the product."""
     unwanted = ("AUREA_", "DATABASE_URL", "PORT", "CELERY_")
     return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+
+
+def processes_with(setting: str) -> list[int]:
+    """The living processes that were started with ``NAME=value`` in their environment, as far as we may look."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                if setting.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
 
 
 def session_of(leader: int) -> list[int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 import msgspec
+import sqlalchemy as sa
 
 from aurea_celery.clock import new_event_id, now_us
-from aurea_celery.events import ModelCall, Source, TaskEvent, Usage
+from aurea_celery.events import ModelCall, Source, TaskEvent, Usage, encode, encode_batch
 from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage.write import Writer
+from tests.support.databases import connected
 
 HOST = "test"
 
@@ -55,5 +57,13 @@ def source(captured: int, **dropped: int) -> Source:
 def write(url: str, *events: TaskEvent, sender: Source | None = None) -> None:
     """Write events as the writer does."""
     writer = Writer(url, pricing_of)
-    writer.write_events(sender or source(len(events)), list(events))
+    writer.write(encode_batch([(sender or source(len(events)), [encode(event) for event in events])]).decode())
     writer.close()
+
+
+def make_old(url: str, how_long: str) -> None:
+    """Change the books as if all that was written had been written so long ago; it is said as PostgreSQL says it."""
+    columns = ("last_seen_at", "last_event_at", "open_since")
+    changes = ", ".join(f"{column} = {column} - CAST(:how_long AS interval)" for column in columns)
+    with connected(url) as connection:
+        connection.execute(sa.text(f"UPDATE metrics_sources SET {changes}"), {"how_long": how_long})

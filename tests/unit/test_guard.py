@@ -34,6 +34,14 @@ def test_a_fault_is_counted_and_logged_once_a_minute_without_its_message(caplog:
     assert "prompt" not in caplog.text
 
 
+def test_where_a_fault_happened_is_shown_without_its_message(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "aurea_celery")
+    fail(ValueError("redis://user:secret@host"))
+
+    assert "in fail" in caplog.text
+    assert "secret" not in caplog.text
+
+
 @pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), SoftTimeLimitExceeded()])
 def test_what_is_meant_for_the_task_passes(error: BaseException) -> None:
     with pytest.raises(type(error)):

@@ -74,3 +74,11 @@ def test_a_missing_database_url_is_one_sentence() -> None:
 def test_a_setting_that_celerys_configuration_misspells_is_one_sentence() -> None:
     with pytest.raises(ConfigurationError, match="has no setting called 'batch_evnts'"):
         Settings.load({}, {}, {"aurea_batch_evnts": 5, "task_acks_late": True})
+
+
+def test_urls_with_passwords_are_not_shown() -> None:
+    urls = {"broker_url": "redis://user:secret@host/0", "database_url": "postgresql://user:secret@host/x"}
+    settings = Settings.load(urls, {}, {})
+
+    assert settings.broker_url == urls["broker_url"]
+    assert "secret" not in f"{settings} {settings!r}"

@@ -5,23 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 
 from aurea_celery.clock import from_us, new_event_id
-from aurea_celery.delivery.outbox import Outbox
-from aurea_celery.events import encode_batch
-from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage import queries, rollups
 from aurea_celery.storage.budgets import BudgetKey, set_budget
 from aurea_celery.storage.rollups import ROLLUPS, Rollup
-from aurea_celery.storage.write import Writer
 from tests.support.databases import connected
-from tests.support.recorded import execution, model_call, source, without_call, write
+from tests.support.recorded import execution, model_call, without_call, write
 
 Query = Callable[[sa.Connection], object]
 
@@ -216,83 +210,6 @@ def test_queries_use_their_index(many_rows: sa.Connection, query: Query, index: 
     assert any(index in line for line in plan)
     # The partitions of the coming weeks are empty, and cheapest to read whole.
     assert not [line for line in plan if "Seq Scan" in line and "Seq Scan on metrics_p" not in line]
-
-
-def test_empty_books_balance(connection: sa.Connection) -> None:
-    books = queries.reconcile(connection)
-
-    assert books == queries.Books(
-        captured=0,
-        written=0,
-        rejected=0,
-        pending=0,
-        dropped=0,
-        duplicates=0,
-        excluded=0,
-        sampled_out=0,
-        dropped_by_reason={},
-    )
-
-
-def test_books_sum_over_processes_and_balance(connection: sa.Connection, database_url: str) -> None:
-    again = execution()
-    sender = source(captured=3)
-    write(database_url, again, execution(), sender=sender)  # one is still on its way
-    write(database_url, again, sender=sender)
-    write(database_url, execution(), sender=source(captured=6, outbox_full=2, memory_full=1))
-    settings_say = msgspec.structs.replace(source(captured=4, outbox_full=4), excluded=5, sampled_out=2)
-    write(database_url, sender=settings_say)
-    write(database_url, sender=msgspec.structs.replace(settings_say, excluded=3))  # sent earlier, arrived later
-
-    books = queries.reconcile(connection)
-
-    assert books == queries.Books(
-        captured=13,
-        written=3,
-        rejected=0,
-        pending=3,
-        dropped=7,
-        duplicates=1,
-        excluded=5,
-        sampled_out=2,
-        dropped_by_reason={"memory_full": 1, "outbox_full": 6},
-    )
-    assert books.captured == books.written + books.rejected + books.pending + books.dropped
-
-
-def test_a_rejected_event_is_not_pending(connection: sa.Connection, database_url: str) -> None:
-    writer = Writer(database_url, pricing_of)
-    writer.write(encode_batch([(source(captured=2), [b'{"event_id": "wrong"}'])]).decode())
-    writer.close()
-
-    books = queries.reconcile(connection)
-
-    assert (books.captured, books.written, books.rejected, books.pending) == (2, 0, 1, 1)
-
-
-def test_a_process_that_died_before_it_could_report_still_balances(
-    connection: sa.Connection, database_url: str
-) -> None:
-    write(database_url, execution(), execution(), sender=source(captured=1, damaged=1))
-    write(database_url, execution(), sender=source(captured=5))
-
-    books = queries.reconcile(connection)
-
-    assert (books.captured, books.written, books.dropped, books.pending) == (8, 3, 1, 4)
-
-
-def test_a_full_outbox_drops_what_it_has_captured(connection: sa.Connection, database_url: str, tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path, batch_events=1, max_bytes=1)
-    first, *rest = [execution() for _ in range(5)]
-    outbox.finish(first)
-    for event in rest:
-        outbox.finish(event)
-    write(database_url, first, sender=outbox.source)
-
-    books = queries.reconcile(connection)
-
-    assert (books.captured, books.written, books.pending, books.dropped) == (5, 1, 0, 4)
-    assert books.dropped_by_reason == {"outbox_full": 4}
 
 
 def test_sums_agree_with_their_rows(connection: sa.Connection, mixed_job: str) -> None:

@@ -185,3 +185,15 @@ def test_beside_two_writers(database_url: str) -> None:
     assert not failed
     assert found.changed == 3_000
     check_rollups(database_url)
+
+
+def test_it_ends_though_rows_are_written_faster(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aurea_celery.storage.reprice.LOOK_SECONDS", 0)
+    write(database_url, make_event(calls=(call("house"),)))
+    set_price(database_url, "house", input="3", output="3")
+
+    def keep_ahead(_: Repricing) -> None:
+        write(database_url, make_event(calls=(call("house"),)))
+
+    assert reprice(database_url, pricing_of, EVERYTHING, progress=keep_ahead).changed == 1
+    check_rollups(database_url)

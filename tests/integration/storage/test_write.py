@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from aurea_celery.events import Cost, ModelCall, Source, TaskEvent, Usage, encode, encode_batch
 from aurea_celery.price_lists import pricing_of
 from aurea_celery.pricing import PriceBook
-from aurea_celery.storage import queries, rollups
+from aurea_celery.storage import rollups
+from aurea_celery.storage.books import read_books
 from aurea_celery.storage.write import Writer
 from tests.support.databases import Databases, connected
 from tests.support.events import events, make_event, make_source
@@ -70,6 +71,23 @@ def check_rollups(url: str) -> None:
     with connected(url) as connection:
         rollups.rebuild(connection)
     assert rollup_contents(url) == before
+
+
+def test_a_repetition_is_expected_to_be_there_already(database_url: str) -> None:
+    """With sync delivery each event comes by itself first, and a batch of all of them after that."""
+    source, sent = make_source(captured=3), [make_event() for _ in range(3)]
+    batch = encode_batch([(source, [encode(event) for event in sent])], is_repetition=True).decode()
+    with writing(database_url) as writer:
+        for event in sent[:2]:
+            writer.write(message(source, [event]))
+        errors: list[object] = []
+        sa.event.listen(writer._engine, "handle_error", errors.append)
+        writer.write(batch)
+
+    assert query(database_url, "SELECT sum(executions)::int, count(*)::int FROM metrics") == [(3, 3)]
+    assert query(database_url, "SELECT captured, written, duplicates FROM metrics_sources") == [(3, 3, 2)]
+    assert not errors, "PostgreSQL's log has a line for each such batch"
+    check_rollups(database_url)
 
 
 @slowly
@@ -267,6 +285,61 @@ def test_two_runs_under_one_id_are_two_executions(database_url: str) -> None:
 
     with connected(database_url) as connection:
         found = connection.execute(sa.text("SELECT status, executions FROM metrics ORDER BY status")).all()
-        books = queries.reconcile(connection)
+        books = read_books(connection)
     assert [tuple(row) for row in found] == [("lost", 1), ("success", 1)]
     assert (books.written, books.duplicates, books.pending) == (2, 2, 0)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_an_outage(each_database_url: str) -> None:
+    with writing(each_database_url) as writer:
+        for _ in range(3):
+            writer.write(message(make_source(captured=1), [make_event()]))
+            query(
+                each_database_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND datname = current_database()",
+            )
+        writer.write(message(make_source(captured=1), [make_event()]))
+
+    assert query(each_database_url, "SELECT sum(executions) FROM metrics") == [(4,)]
+
+
+def test_ten_writers_with_the_same_jobs_in_any_order_do_not_wait_in_a_circle(each_database_url: str) -> None:
+    rng = random.Random(1)
+    sent = [
+        make_event(
+            job_id=f"job-{rng.randrange(9)}",
+            task_name=f"task-{rng.randrange(5)}",
+            latency_us=rng.randrange(10**7),
+            calls=tuple(
+                ModelCall(usage=Usage(total_tokens=rng.randrange(1_000)), model=f"model-{rng.randrange(7)}")
+                for _ in range(rng.randrange(3))
+            ),
+        )
+        for _ in range(1_500)
+    ]
+    source = make_source(captured=len(sent))
+    batches = [message(source, sent[first::60]) for first in range(60)]
+    faults: list[BaseException] = []
+
+    def write(order: list[str]) -> None:
+        try:
+            with writing(each_database_url) as writer:
+                for batch in order:
+                    writer.write(batch)
+        except BaseException as error:
+            faults.append(error)
+
+    orders = [rng.sample(batches, 24) for _ in range(9)] + [rng.sample(batches, len(batches))]
+    threads = [threading.Thread(target=write, args=(order,)) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not faults
+    assert query(each_database_url, "SELECT sum(executions) FROM metrics") == [(len(sent),)]
+    assert query(each_database_url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [
+        (0,)
+    ]
+    check_rollups(each_database_url)

@@ -48,7 +48,8 @@ from pathlib import Path
 from chaos import disk
 from chaos.truth import Ledger
 folder = Path(sys.argv[1])
-assert disk.obey(folder / "flag")
+full_disk = disk.Disk(folder / "flag")
+assert full_disk.obey()
 try:
     (folder / "other").write_text("does not fit")
 except OSError as error:
@@ -56,7 +57,7 @@ except OSError as error:
 for number in range(1000):
     Ledger(folder / "truth").append("begun", f"{number}")
 (folder / "flag").unlink()
-assert not disk.obey(folder / "flag")
+assert full_disk.obey(), "an outbox that met it tries again in a second"
 (folder / "other").write_text("fits")
 """
 
@@ -73,7 +74,7 @@ def test_a_full_disk_refuses_all_but_the_truth(tmp_path: Path) -> None:
 
 
 def test_without_a_flag_nothing_is_limited(tmp_path: Path) -> None:
-    assert not disk.obey(tmp_path / "flag")
+    assert not disk.Disk(tmp_path / "flag").obey()
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 

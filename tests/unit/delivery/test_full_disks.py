@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aurea_celery.delivery.overflow import Overflow
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.events import ModelCall, Usage
 from aurea_celery.settings import Settings
@@ -105,3 +106,53 @@ def test_a_disk_that_is_full_at_a_segments_begin_keeps_what_is_open(
 
     assert sender.events[long.event_id].status == "lost"
     assert [call.usage.token_count for call in sender.events[long.event_id].calls] == [9]
+
+
+def test_what_went_through_memory_is_not_taken_for_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aurea_celery.delivery.outbox.RETRY_SECONDS", 0)
+    outbox, sender = make_outbox(tmp_path, batch_events=2), MemorySender()
+    publisher = Publisher(outbox, sender, Settings())
+    write = outbox._write
+
+    def full(_line: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for _ in range(3):
+        outbox.finish(make_event())
+    publisher.ship()
+    monkeypatch.setattr(outbox, "_write", full)
+    for _ in range(3):
+        outbox.finish(make_event())
+    monkeypatch.setattr(outbox, "_write", write)
+    for _ in range(3):
+        outbox.finish(make_event())
+    publisher.ship()
+
+    (source,) = sender.sources.values()
+    assert (source.captured, len(sender.events), source.dropped) == (9, 9, {})
+
+
+def test_a_segment_that_is_sent_while_the_folders_size_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its process would take the disk for broken, and a busy one would soon drop events."""
+    outbox = make_outbox(tmp_path, batch_events=1)
+    listed = os.listdir
+    monkeypatch.setattr("os.listdir", lambda path: [*listed(path), "0000000000.seg"])
+    for _ in range(3):
+        outbox.finish(make_event())
+
+    assert len(outbox.overflow) == 0
+    assert len(list(outbox.path.glob("*.seg"))) == 3
+
+
+def test_what_is_being_sent_from_memory_is_not_given_up_and_then_arrives_all_the_same() -> None:
+    overflow = Overflow(limit=3)
+    for number in range(3):
+        assert overflow.put(b"%d" % number)
+    assert overflow.read(2) == [b"0", b"1"]
+
+    assert not overflow.put(b"3")
+    overflow.commit()
+
+    assert overflow.read(10) == [b"3"], "the dropped one is 2: 0 and 1 were on their way"

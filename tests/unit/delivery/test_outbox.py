@@ -73,7 +73,56 @@ def test_an_outbox_that_is_removed_under_its_process_is_made_anew(
     assert outbox.source.captured == 3, "the books show that one is missing"
     assert len(outbox.overflow) == 0
     assert caplog.text.count("was removed while in use") == (what != "segment")
-    assert "pending in aurea reconcile" in caplog.text or what == "segment"
+    assert "is counted as dropped" in caplog.text or what == "segment"
+
+
+@pytest.mark.parametrize("what", ["folder", "root", "segment"])
+def test_what_was_in_a_removed_outbox_is_counted_as_dropped(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aurea_celery.delivery.outbox.LOOK_SECONDS", 0)
+    outbox = make_outbox(tmp_path / "outbox", batch_events=2)
+    sender = MemorySender()
+    publisher = Publisher(outbox, sender, Settings())
+    sent, *gone, kept = (make_event() for _ in range(7))
+    outbox.finish(sent)
+    publisher.ship()
+    for event in gone:
+        outbox.finish(event)
+    if what == "segment":
+        for segment in outbox.path.glob("*.seg"):
+            segment.unlink()
+    else:
+        shutil.rmtree(outbox.path if what == "folder" else outbox.root)
+    publisher.ship()  # what it knows of the folder stays known while it is not there
+
+    outbox.finish(kept)
+    publisher.ship()
+
+    assert list(sender.events) == [sent.event_id, kept.event_id]
+    (source,) = sender.sources.values()
+    assert (source.captured, source.dropped) == (7, {"outbox_removed": 5})
+
+
+def test_what_was_sent_before_the_outbox_was_removed_is_not_counted_as_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if its receipt never comes: it cannot be sent again, and may have arrived."""
+    monkeypatch.setattr("aurea_celery.delivery.outbox.LOOK_SECONDS", 0)
+    outbox, sender = make_outbox(tmp_path), MemorySender()
+    sender.reply_to = "receipts"
+    publisher = Publisher(outbox, sender, Settings(resend_seconds=0.0))
+    outbox.finish(make_event())
+    publisher.ship()
+    sender.to_receive.clear()
+    outbox.finish(make_event())
+    shutil.rmtree(outbox.path)
+    publisher.ship()
+    outbox.finish(make_event())
+    publisher.ship()
+
+    (source,) = sender.sources.values()
+    assert (source.captured, len(sender.events), source.dropped) == (3, 2, {"outbox_removed": 1})
 
 
 def test_interrupting_itself_ends_and_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
-from aurea_celery.events import ModelCall, TaskEvent, Usage, Verdict
+from aurea_celery.events import ModelCall, TaskEvent, Usage, Verdict, encode_batch
 from aurea_celery.settings import Settings
 from tests.support.events import make_event
 from tests.support.senders import MemorySender
@@ -62,12 +62,15 @@ class OutboxMachine(RuleBasedStateMachine):
         self.calls[event_id].append(call)
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data())
-    def finish(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_sent=st.booleans())
+    def finish(self, data: st.DataObject, is_sent: bool) -> None:
+        """With sync delivery a copy may be sent by now."""
         event = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
         event = msgspec.structs.replace(event, status="success", calls=tuple(self.calls[event.event_id]))
-        self.outbox.finish(event)
+        kept = self.outbox.finish(event)
         self.expected[event.event_id] = event
+        if is_sent and kept is not None:
+            self.sender.send(encode_batch([(self.outbox.source, [kept])]), 1)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), hears_why=st.booleans())

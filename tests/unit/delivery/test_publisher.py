@@ -56,7 +56,7 @@ def test_while_the_writer_is_behind_events_stay(tmp_path: Path) -> None:
     assert not sender.events
 
     sender.waiting = 9_999
-    publisher._queue_checked_at = float("-inf")
+    publisher._backlog._checked_at = float("-inf")
     publisher.ship()
     assert len(sender.events) == 1
 

@@ -147,6 +147,7 @@ def test_anthropics_sdk_makes_spans_by_itself(
     assert (call.usage.input_tokens, call.usage.output_tokens) == (expected.input_tokens, expected.output_tokens)
     assert call.usage.cache_read_input_tokens == expected.cache_read_input_tokens
     assert call.usage.cache_write_input_tokens == expected.cache_write_input_tokens
+    assert call.usage.cache_write_1h_input_tokens == expected.cache_write_1h_input_tokens
 
 
 def test_pydantic_ais_agents(provider: TracerProvider, sink: RecordingSink) -> None:

@@ -94,6 +94,13 @@ def test_free_is_not_unpriced() -> None:
         ("claude-3-opus-20240229", "anthropic", "15"),
         ("us.anthropic.claude-3-5-sonnet-20240620-v1:0", "aws.bedrock", "3"),
         ("models/gemini-2.0-flash", "gcp.gemini", "0.1"),
+        ("claude-sonnet-4-20250514", "anthropic", "3"),
+        ("vertex_ai/claude-sonnet-4@20250514", None, "3"),
+        ("gpt-5-nano-2025-08-07", "openai", "0.05"),
+        ("magistral-small-2506", "mistral_ai", "0.5"),
+        ("ft:gpt-4o-mini-2024-07-18:acme:shop:abc123", "openai", "0.3"),
+        ("gemini-2.0-flash-001", "gcp.gemini", "0.1"),
+        ("gemini-2.5-flash-lite-preview-06-17", "gcp.gemini", "0.1"),
     ],
 )
 def test_names_as_they_come(model: str, provider: str | None, usd: str) -> None:
@@ -101,7 +108,16 @@ def test_names_as_they_come(model: str, provider: str | None, usd: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["gpt-4o-mega", "gpt-4o-2024-05-13-turbo", "claude-3-opus-ultra", "gemini-2.5-pro-max", "o3-max"]
+    "model",
+    [
+        "gpt-4o-mega",
+        "gpt-4o-2024-05-13-turbo",
+        "claude-3-opus-ultra",
+        "gemini-2.5-pro-max",
+        "o3-max",
+        "claude-opus-4-100",
+        "gpt-5-nano-x",
+    ],
 )
 def test_a_new_sibling_is_not_silently_priced(model: str) -> None:
     assert cost(model=model).status == "unpriced"

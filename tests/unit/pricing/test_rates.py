@@ -109,6 +109,15 @@ def test_of_a_total_alone_only_a_blended_rate_makes_a_cost() -> None:
     assert Rates(total=Decimal(30)).cost(Usage(input_tokens=300, output_tokens=200)) == Decimal("0.015")
 
 
+def test_no_digit_is_lost_however_many_a_rate_has() -> None:
+    rate = Decimal("0.12345678901234567890123456789")
+
+    assert Rates(total=rate).cost(Usage(total_tokens=3 * 10**15)) == Decimal("370370367.03703703670370370367")
+    assert Rates(input=rate, output=Decimal("1e3")).cost(Usage(input_tokens=3, output_tokens=1)) == Decimal(
+        "0.00100037037036703703703670370370367"
+    )
+
+
 BOOK = Catalogue()
 PRICES = [
     (provider, model, prices)

@@ -23,7 +23,7 @@ ANSWERS = {
     "/v1/messages#stream": "anthropic/messages/stream",
     ":generateContent": "google/generate_content/thoughts",
     ":streamGenerateContent": "google/generate_content/stream",
-    "/converse": "bedrock/converse/cached",
+    "/converse": "bedrock/converse/cached_by_age",
     "/converse-stream": "bedrock/converse/stream",
     "/mistral/v1/chat/completions": "mistral/chat/plain",
     "/mistral/v1/chat/completions#stream": "mistral/chat/stream",

@@ -13,6 +13,7 @@ from google import genai
 from langchain_core.messages import AIMessage, AIMessageChunk
 from openai.types.audio import Transcription
 from openai.types.chat import ChatCompletion
+from pydantic import TypeAdapter
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -35,6 +36,7 @@ from tests.support.sinks import RecordingSink
         (ChatCompletion, "deepseek/chat/cached"),
         (ChatCompletion, "openrouter/chat/cached"),
         (ChatCompletion, "litellm/chat/anthropic_cached"),
+        (ChatCompletion, "litellm/chat/anthropic_cached_by_age"),
         (Transcription, "openai/transcription/tokens"),
         (Transcription, "openai/transcription/duration"),
         (openai.types.ImagesResponse, "openai/images/plain"),
@@ -92,6 +94,13 @@ def test_pydantic_ais_counts() -> None:
         assert read_usage(kind()) == Usage(), "zeros that only mean that nothing is known"
         assert read_usage(kind) is None
     assert read_usage({"input_tokens": 9, "output_tokens": 5, "cache_read_tokens": 8, "cache_write_tokens": 0}) == usage
+
+
+def test_pydantic_ais_own_type() -> None:
+    answer, expected = golden.case("pydantic_ai/run/anthropic_cached_by_age")
+    assert expected is not None
+
+    assert read_usage(TypeAdapter(RunUsage).validate_python(answer["usage"])) == expected.usage
 
 
 def test_the_usage_of_a_run_was_a_method_once() -> None:

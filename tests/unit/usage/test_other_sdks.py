@@ -55,7 +55,7 @@ def test_bedrock(models: ModelServer, sink: RecordingSink) -> None:
     client.close()
 
     whole, streamed = sink.last.calls
-    check(whole, "bedrock/converse/cached")
+    check(whole, "bedrock/converse/cached_by_age")
     check_streamed(streamed, "bedrock/converse/stream")
     assert (whole.model, streamed.model) == ("anthropic.claude-sonnet-4-5", "claude")
 

@@ -102,6 +102,7 @@ FIELDS = [
     *("cache_read_input_tokens", "cache_creation_input_tokens", "cache_read_tokens", "cache_write_tokens"),
     *("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount"),
     *("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "toolUsePromptTokenCount"),
+    "cache_write_1h_tokens",
 ]
 PARTS = [
     *("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details"),
@@ -116,7 +117,7 @@ SPANS = st.dictionaries(
     st.sampled_from(
         [
             *(span_names.INPUT + span_names.OUTPUT + span_names.TOTAL),
-            *(span_names.CACHE_READ + span_names.CACHE_WRITE + span_names.REASONING),
+            *(span_names.CACHE_READ + span_names.CACHE_WRITE + span_names.CACHE_WRITE_1H + span_names.REASONING),
         ]
     ),
     COUNTS,
@@ -126,6 +127,7 @@ SPANS = st.dictionaries(
 def check_parts_are_not_larger_than_their_whole(usage: Usage) -> None:
     whole_input, whole_output = usage.input_tokens or 0, usage.output_tokens or 0
     assert (usage.cache_read_input_tokens or 0) + (usage.cache_write_input_tokens or 0) <= whole_input
+    assert (usage.cache_write_1h_input_tokens or 0) <= (usage.cache_write_input_tokens or 0)
     assert (usage.input_audio_tokens or 0) <= whole_input
     assert max(usage.reasoning_output_tokens or 0, usage.output_audio_tokens or 0) <= whole_output
 

@@ -261,11 +261,16 @@ CREATE TABLE metrics_sources (
     rejected BIGINT NOT NULL,
     duplicates BIGINT NOT NULL,
     dropped JSONB DEFAULT '{}' NOT NULL,
+    lost BIGINT DEFAULT 0 NOT NULL,
     excluded BIGINT DEFAULT 0 NOT NULL,
     sampled_out BIGINT DEFAULT 0 NOT NULL,
     first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT metrics_sources_pkey PRIMARY KEY (source_id)
+    through TEXT DEFAULT 'queue' NOT NULL,
+    last_event_at TIMESTAMP WITH TIME ZONE,
+    open_since TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT metrics_sources_pkey PRIMARY KEY (source_id),
+    CONSTRAINT metrics_sources_through_check CHECK (through IN ('queue', 'api'))
 );
 
 COMMENT ON TABLE metrics_sources IS 'The books: captured = written + rejected + still on the way, per process of the host';
@@ -280,9 +285,19 @@ COMMENT ON COLUMN metrics_sources.duplicates IS 'events that came again and were
 
 COMMENT ON COLUMN metrics_sources.dropped IS 'events given up, by reason';
 
+COMMENT ON COLUMN metrics_sources.lost IS 'the sum of dropped';
+
 COMMENT ON COLUMN metrics_sources.excluded IS 'executions left out by name';
 
 COMMENT ON COLUMN metrics_sources.sampled_out IS 'executions left out by chance';
+
+COMMENT ON COLUMN metrics_sources.last_seen_at IS 'when its last batch was written';
+
+COMMENT ON COLUMN metrics_sources.through IS 'how its events come here';
+
+COMMENT ON COLUMN metrics_sources.last_event_at IS 'end of the newest event of its last batch; null if none is new';
+
+COMMENT ON COLUMN metrics_sources.open_since IS 'since when, without a break, some of captured is missing';
 
 CREATE TABLE model_prices (
     model TEXT NOT NULL,

@@ -1,0 +1,197 @@
+"""What anybody may put into the writer's queue: it is kept, never run or loaded, and holds nothing up."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from aurea_celery.delivery.broker import task_headers
+from aurea_celery.events import encode
+from aurea_celery.storage.audit import audit
+from tests.support.events import make_event
+from tests.support.hostile import bad_batches, bad_events, one_batch, twins, with_call
+from tests.support.installation import Installation
+from tests.support.processes import Process, session_of
+from tests.support.servers import wait_until
+
+QUEUE = "aurea_metrics"
+BOMB_MEGABYTES = 250
+
+
+class Bomb:
+    """What makes a file when it is loaded from a pickle."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def publish(installation: Installation, body: bytes | str, **options: Any) -> None:
+    """Put a message into the queue, as any program can."""
+    app = Celery("stranger", broker=installation.broker_url)
+    with app.connection_for_write() as connection, connection.Producer() as producer:
+        producer.publish(body, routing_key=QUEUE, **{"content_type": "application/json"} | options)
+    app.close()
+
+
+def publish_batch(installation: Installation, batch: str | bytes, embed: Any = None, **headers: Any) -> None:
+    """Put a batch into the queue, with headers of one's own."""
+    text = batch if isinstance(batch, str) else batch.decode()
+    body = json.dumps([[text], {}, {} if embed is None else embed])
+    publish(installation, body, content_encoding="utf-8", headers={**task_headers("an id", ""), **headers})
+
+
+def reasons(installation: Installation) -> list[str]:
+    return [row.reason for row in installation.query("SELECT reason FROM metrics_rejected")]
+
+
+def check_it_still_writes(installation: Installation, writer: Process, count: int = 1) -> None:
+    """A good batch that comes after all others is written, and the queue is empty."""
+    publish_batch(installation, one_batch(encode(make_event())))
+    installation.wait_for_executions(count)
+    names = (QUEUE, f"{QUEUE}.unacked_index")
+    wait_until(lambda: not any(installation.length_of(name) for name in names), "an empty queue")
+    assert writer.status is None
+    assert "Traceback" not in writer.log
+
+
+def test_what_is_not_json_is_never_loaded(installation: Installation, tmp_path: Path) -> None:
+    writer = installation.writer()
+    made = tmp_path / "loaded"
+    body = pickle.dumps([[Bomb(made)], {}, {}])
+    headers = task_headers("pickled", "")
+    for content_type in (
+        "application/x-python-serialize",
+        "application/pickle",
+        "application/json",
+        "application/data",
+    ):
+        publish(installation, body, content_type=content_type, content_encoding="binary", headers=headers)
+    publish(
+        installation,
+        "[[!!python/object/apply:os.getpid []], {}, {}]",
+        content_type="application/x-yaml",
+        headers=headers,
+    )
+    wait_until(lambda: len(reasons(installation)) == 5, "five rejected messages")
+
+    check_it_still_writes(installation, writer)
+    assert not made.exists()
+    pickle.loads(body)  # noqa: S301 - our own: it does what it says
+    assert made.exists()
+
+
+def test_a_small_message_that_unpacks_to_a_huge_one_is_not_unpacked(installation: Installation) -> None:
+    writer = installation.writer()
+    zipped = zlib.compress(b"[" + b" " * BOMB_MEGABYTES * 1024 * 1024 + b"]")
+    headers = task_headers("zipped", "") | {"compression": "application/x-gzip"}
+    publish(installation, zipped, content_encoding="utf-8", headers=headers)
+    wait_until(lambda: len(reasons(installation)) == 1, "a rejected message")
+
+    check_it_still_writes(installation, writer)
+    peak_megabytes = [int(status_of(pid)["VmHWM"].split()[0]) / 1024 for pid in session_of(writer.pid)]
+    assert max(peak_megabytes) < BOMB_MEGABYTES
+
+
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":", 1) for line in lines)
+
+
+def test_what_headers_ask_for_is_not_done(installation: Installation) -> None:
+    writer = installation.writer()
+    asked: list[dict[str, Any]] = [
+        {"eta": "2999-01-01T00:00:00"},
+        {"eta": "nonsense"},
+        {"expires": "2001-01-01T00:00:00"},
+        {"timelimit": [0.001, 0.001]},
+        {"timelimit": "nonsense"},
+        {"id": None},
+        {"id": {"a": "b"}},
+        {"retries": "x", "root_id": 7, "parent_id": [], "argsrepr": 7, "group": {}, "origin": None},
+        {"stamped_headers": ["x"], "stamps": 7, "ignore_result": False, "replaced_task_nesting": "x"},
+    ]
+    for headers in asked:
+        publish_batch(installation, one_batch(encode(make_event())), **headers)
+
+    check_it_still_writes(installation, writer, count=len(asked) + 1)
+    assert reasons(installation) == []
+
+
+def test_no_other_task_follows_a_batch(installation: Installation) -> None:
+    writer = installation.writer()
+    link = {"task": "tests.support.user_app.spend", "args": [1, 1], "kwargs": {}, "options": {"queue": QUEUE}}
+    for embed in ({"callbacks": [link]}, {"errbacks": [link]}, {"chain": [link]}, {"chord": link}, ["x"], "x", 7):
+        publish_batch(installation, one_batch(encode(make_event(job_id=str(embed)))), embed=embed)
+    wait_until(lambda: len(reasons(installation)) == 7, "seven rejected messages")
+
+    check_it_still_writes(installation, writer)
+    assert installation.truth_of("begun") == []
+
+
+def test_entries_of_the_queue_that_are_no_messages(installation: Installation) -> None:
+    writer = installation.writer()
+    properties = {
+        "delivery_tag": "t",
+        "delivery_info": {"exchange": "", "routing_key": QUEUE},
+        "body_encoding": "base64",
+    }
+    message = {"body": "aGVsbG8=", "content-type": "application/json", "headers": {}, "properties": properties}
+    broken = [
+        message | {"body": "A"},
+        message | {"headers": [1]},
+        message | {"body": 3},
+        {"body": "x"},
+        {},
+        [],
+        None,
+        7,
+    ]
+    entries = [*(json.dumps(one) for one in broken), "hello", b"\xff\xfe", "[" * 100_000, json.dumps(message)[:-5], ""]
+    with redis.Redis.from_url(installation.broker_url) as client:
+        for entry in entries:
+            client.lpush(QUEUE, entry)
+    writer.wait_for("something that is no message was in the writer's queue")
+
+    check_it_still_writes(installation, writer)
+
+
+def test_bad_events_and_bad_batches_cost_nobody_else_anything(installation: Installation) -> None:
+    writer = installation.writer()
+    batches = bad_batches()
+    events = {name: event for name, event in bad_events().items() if name != "invalid UTF-8"}
+    for text in batches.values():
+        publish_batch(installation, text)
+    good = encode(make_event())
+    publish_batch(installation, one_batch(*events.values(), good, *twins(3)))
+    wait_until(lambda: len(reasons(installation)) == len(batches) + len(events), "all rejected", seconds=120)
+
+    check_it_still_writes(installation, writer, count=3)
+    assert "internal fault" not in str(reasons(installation))
+    written, duplicates = installation.query("SELECT sum(written), sum(duplicates) FROM metrics_sources")[0]
+    assert (written, duplicates) == (3, 2)
+    assert audit(installation.database_url).rollup_differences == {}
+
+
+@pytest.mark.parametrize("model", ["deadly", "hungry"])
+def test_a_batch_that_ends_its_process_is_kept_after_three_times(installation: Installation, model: str) -> None:
+    writer = installation.writer(app="tests.support.deadly_app")
+    publish_batch(installation, one_batch(with_call(model=model)))
+    wait_until(lambda: len(reasons(installation)) == 1, "a rejected message", seconds=120)
+
+    payload = json.loads(installation.query("SELECT payload FROM metrics_rejected")[0].payload)["foreign_message"]
+    assert model in payload["body"]
+    assert payload["why"] == "a batch ended the process that wrote it three times"
+    publish_batch(installation, one_batch(encode(make_event())))
+    installation.wait_for_executions(1)
+    assert writer.status is None
+    assert not installation.length_of(QUEUE)
