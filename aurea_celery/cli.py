@@ -14,6 +14,7 @@ import click
 
 from aurea_celery._version import __version__
 from aurea_celery.commands.base import Command, database_url
+from aurea_celery.commands.budgets import budget
 from aurea_celery.commands.prices import prices, reprice
 from aurea_celery.errors import ConfigurationError
 from aurea_celery.settings import TRUE_WORDS
@@ -120,6 +121,7 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
     context.exit(run_worker(app, concurrency=concurrency, loglevel=loglevel))
 
 
+aurea.add_command(budget)
 aurea.add_command(prices)
 aurea.add_command(reprice)
 

@@ -8,12 +8,13 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable the database does not answer; trying again later may help
     │   └── SchemaMismatch      the database has no schema of ours, an older or a newer one
+    ├── BudgetExceeded          a budget that is used up keeps a task or a monitored function from running
     ├── EmbeddedServerError     the private PostgreSQL or Valkey did not start
     └── AddressInUse            a port that a command wants to listen on is taken
 
-Each message is one sentence that says what happened and what to do. None of them is ever raised into a
-task or a monitored function: what runs in the user's process is behind the guard of
-:mod:`aurea_celery._guard`.
+Each message is one sentence that says what happened and what to do. None of them but ``BudgetExceeded``, which
+somebody has asked for, is ever raised into a task or a monitored function: what runs in the user's process is behind
+the guard of :mod:`aurea_celery._guard`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class SchemaMismatch(DatabaseError):
     """The database has no schema of ours, an older one, or one from a newer release."""
+
+
+class BudgetExceeded(AureaError):
+    """A budget with ``--on-exceed block`` is used up, so that a task or a monitored function does not run."""
 
 
 class EmbeddedServerError(AureaError):

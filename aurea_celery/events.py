@@ -226,16 +226,18 @@ class SourceBatch(Struct, frozen=True, kw_only=True):
 
 
 class Receipt(NamedTuple):
-    """The name of a batch that is committed, and the queue that it goes to."""
+    """The name of a batch that is committed, the queue that it goes to, and whether budgets are asked for there."""
 
     reply_to: str
     batch_id: str
+    asks_budgets: bool = False
 
 
 class Batch(Struct, frozen=True, kw_only=True):
     """What one message on the queue holds; ``reply_to`` is the queue that its ``batch_id`` goes to after the commit.
 
     ``is_repetition``: most of its events came already, each by itself.
+    ``asks_budgets``: the states of budgets go to that queue too; such a batch may be empty.
     """
 
     v: int
@@ -243,11 +245,14 @@ class Batch(Struct, frozen=True, kw_only=True):
     batch_id: Text | None = None
     reply_to: Text | None = None
     is_repetition: bool = False
+    asks_budgets: bool = False
 
     @property
     def receipt(self) -> Receipt | None:
         """The receipt that the sender asks for, if it does."""
-        return Receipt(self.reply_to, self.batch_id) if self.reply_to and self.batch_id else None
+        if not self.reply_to or not self.batch_id:
+            return None
+        return Receipt(self.reply_to, self.batch_id, self.asks_budgets)
 
 
 _encoder = msgspec.json.Encoder()
@@ -279,10 +284,12 @@ def encode_batch(
     batch_id: str | None = None,
     reply_to: str | None = None,
     is_repetition: bool = False,
+    asks_budgets: bool = False,
 ) -> bytes:
     """Put sources and their already encoded events into a batch, without decoding them again."""
     parts = [b'{"source":' + encode(source) + b',"events":[' + b",".join(events) + b"]}" for source, events in sources]
-    about = _encoder.encode({"batch_id": batch_id, "reply_to": reply_to, "is_repetition": is_repetition})[1:-1]
+    asked = {"batch_id": batch_id, "reply_to": reply_to}
+    about = _encoder.encode(asked | {"is_repetition": is_repetition, "asks_budgets": asks_budgets})[1:-1]
     return b'{"v":%d,%b,"sources":[%b]}' % (WIRE_VERSION, about, b",".join(parts))
 
 

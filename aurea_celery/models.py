@@ -8,7 +8,10 @@ from sqlalchemy.orm import DeclarativeBase
 
 from aurea_celery.errors import AureaError
 from aurea_celery.settings import require_database_url
-from aurea_celery.storage import schema
+from aurea_celery.storage import (
+    budget_tables,  # noqa: F401 - its tables belong to the same metadata
+    schema,
+)
 from aurea_celery.storage.database import create_engine, translating
 from aurea_celery.storage.migrate import upgrade
 

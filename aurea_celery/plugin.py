@@ -13,7 +13,7 @@ from celery import signals
 
 from aurea_celery import writer
 from aurea_celery._guard import guarded
-from aurea_celery.capture import registry
+from aurea_celery.capture import budgets, registry
 from aurea_celery.capture import signals as capture_signals
 from aurea_celery.capture.selection import Selection
 from aurea_celery.delivery.delivery import Delivery
@@ -83,6 +83,11 @@ class Aurea:
         if self._delivery is not None:
             self._delivery.stop()
 
+    def prepare_tasks(self) -> None:
+        """Let budgets keep the app's tasks from starting; for a worker, whose tasks are known by then."""
+        if self._app is not None:
+            budgets.prepare_tasks(self._app)
+
     def delivery(self) -> Delivery | None:
         """The app's delivery, made on first use; None if it is off, or if a setting is wrong, which is logged once."""
         self.destination()
@@ -119,6 +124,7 @@ def on_worker_init(**_: Any) -> None:
     for aurea in list(_installed):
         if delivery := aurea.delivery():
             delivery.become_main()
+            aurea.prepare_tasks()
 
 
 @guarded

@@ -121,6 +121,12 @@ class Settings:
         "When events are sent again that the broker has lost and no writer has committed.",
         least=1,
     )
+    budget_refresh_seconds: float = _setting(
+        1.0,
+        "seconds",
+        "How often a host asks the writer which budgets are used up; 0: not at all, and none is enforced.",
+        least=0,
+    )
     flush_interval_seconds: float = _setting(1.0, "seconds", "How often events are sent.", least=0.01)
     shutdown_flush_seconds: float = _setting(
         2.0,

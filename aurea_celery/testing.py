@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from celery.app import app_or_default
 
+from aurea_celery.budget import BudgetState
 from aurea_celery.capture import registry, signals
 from aurea_celery.capture.selection import Selection
 from aurea_celery.events import ModelCall, Omission, TaskEvent, Verdict
@@ -71,6 +72,10 @@ class Recorder:
     def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
         """The settings left an execution out."""
         self.left_out[reason] += 1
+
+    def budgets_of(self, job_id: str) -> Sequence[BudgetState]:
+        """Nobody has a budget here."""
+        return ()
 
     @property
     def last(self) -> TaskEvent:

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from celery import Task, signals
 from celery.exceptions import Reject
 
@@ -78,7 +79,7 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
         except MemoryError:  # it would end the worker's main process
             raise Reject("there is not enough memory for this batch", requeue=True) from None
         if receipt is not None:
-            _send_receipt(app, settings, receipt)
+            _answer(app, settings, receipt)
 
     if app not in _arguments:  # a second plugin brings other arguments, not another task
         app.task(**options)(write)
@@ -117,17 +118,31 @@ def write_metrics(settings: Settings, batch: str) -> Receipt | None:
         wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
 
 
-def _send_receipt(app: Celery, settings: Settings, receipt: Receipt) -> None:
-    """Tell a sender that its batch is committed; if that fails it sends the batch again, which does no harm."""
+def _answer(app: Celery, settings: Settings, receipt: Receipt) -> None:
+    """Tell a sender that its batch is committed; if that fails it sends the batch again, which does no harm.
+
+    One that asks for budgets is told of them too; one that does not may be older, and reads nothing but the name.
+    """
     # A message may come from anywhere: nothing is sent to queues that are not for this.
     if not receipt.reply_to.startswith(f"{settings.queue}{RECEIPTS}"):
         return
     try:
-        _broker(app).answer(*receipt)
+        answer: Any = receipt.batch_id
+        if receipt.asks_budgets:
+            answer = {"batch_id": receipt.batch_id, "budgets": _budgets(settings)}
+        _broker(app).answer(receipt.reply_to, answer)
     except Exception as error:  # the transports' errors share no base class
         log_once_a_minute(
             "receipt", logging.WARNING, "aurea-celery: a receipt could not be sent (%s)", type(error).__name__
         )
+
+
+def _budgets(settings: Settings) -> Any:
+    """The states of budgets, ready for JSON; None if the database does not say, and the sender asks again."""
+    try:
+        return msgspec.to_builtins(_writer(settings).budgets())
+    except DatabaseError:
+        return None
 
 
 @functools.cache

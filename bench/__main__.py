@@ -8,7 +8,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import backlog, capture, pricing, reprice, sync, tail, writer
+from bench import backlog, budgets, capture, pricing, reprice, sync, tail, writer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TEXT = """\
@@ -28,6 +28,14 @@ One forked child runs empty tasks through Celery's own tracer, as a prefork work
 handlers of aurea-celery (two lines written to the outbox on disk for each task), and with
 opentelemetry-instrumentation-celery and a batch processor whose exporter does nothing. The figures are what each adds
 to Celery alone.
+
+## Budgets
+
+{budgets}
+
+What `task_prerun` does for budgets, as a pool child does it: it looks up the job in the host's copy of the states that
+matter, and ten times a second whether that file was renewed. The first two figures are means over many look-ups in a
+row, those looks included; the third is what one task of each child waits after a change.
 
 ## A broker that is a black hole
 
@@ -51,7 +59,7 @@ and back comes on top.
 
 {writer}
 
-The writer decodes a message of {batch} events, prices them, and commits rows, four rollups and the books. Beside it,
+The writer decodes a message of {batch} events, prices them, and commits rows, five rollups and the books. Beside it,
 the same rows, made before the clock starts, go into the same table with one COPY and one commit a message: no
 decoding, no prices, no rollups, no protection against duplicates. In the second line every event is in a new job, so
 that the sums per job are as many as the rows: each message adds 1,000 rows to the rollups of jobs instead of changing
@@ -74,6 +82,7 @@ measures this alone.
 """
 PARTS = {
     "capture": capture,
+    "budgets": budgets,
     "tail": tail,
     "sync": sync,
     "writer": writer,

@@ -20,7 +20,7 @@ def let_go_and_write(settings: Settings, batch: str) -> Receipt | None:
     """Takes the place of what waits for the commit first."""
     receipt = decode_batch(batch).receipt
     if receipt is not None:
-        Broker(app, settings).answer(*receipt)
+        Broker(app, settings).answer(receipt.reply_to, receipt.batch_id)
     return _write_metrics(settings, batch)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from celery.local import PromiseProxy, Proxy
 
 from aurea_celery._guard import guarded, log_once_a_minute
+from aurea_celery.capture.budgets import refusal_of
 from aurea_celery.capture.calls import pass_on
 from aurea_celery.capture.context import (
     NO_JOB,
@@ -85,6 +86,18 @@ class _Monitor:
                 )
             )
 
+    def admit(self, execution: Execution | None) -> None:
+        """Let a call run. A task was let in before its body, unless the decorator gives it another job or name.
+
+        Raises:
+            BudgetExceeded: If a budget is used up.
+        """
+        if execution is None or (execution.task is not None and not (self.job_id or self.task_name)):
+            return
+        refusal = refusal_of(execution)
+        if refusal is not None:
+            raise refusal
+
     @guarded
     def end(self, execution: Execution | None, result: Any = None, error: BaseException | None = None) -> None:
         """Close the execution, unless it is a running task's, which Celery's signals close."""
@@ -123,6 +136,9 @@ def monitor_task(
     """Record every call of a function: its latency, tokens and cost.
 
     The function's value, exceptions, signature and typing stay as they are.
+
+    Raises:
+        BudgetExceeded: By the function, before it runs, if a budget of its job is used up that says ``block``.
 
     Args:
         job_id: The job to count the call under; left out, the surrounding ``job(...)`` block's or task's.
@@ -197,6 +213,7 @@ def _wrap(monitor: _Monitor, function: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         execution = monitor.begin(call)
         try:
+            monitor.admit(execution)
             with running(execution):
                 result = function(*args, **kwargs)
         except BaseException as error:
@@ -213,6 +230,7 @@ def _wrap_coroutine(monitor: _Monitor, function: Any) -> Any:
     async def call(*args: Any, **kwargs: Any) -> Any:
         execution = monitor.begin(call)
         try:
+            monitor.admit(execution)
             with running(execution):
                 result = await function(*args, **kwargs)
         except BaseException as error:
@@ -231,6 +249,7 @@ def _wrap_generator(monitor: _Monitor, function: Any) -> Any:
         execution = monitor.begin(call)
         resume = functools.partial(next, generator)
         try:
+            monitor.admit(execution)
             while True:
                 # The consumer's code between two items is not ours: the execution is current only inside.
                 with running(execution):
@@ -263,6 +282,7 @@ def _wrap_async_generator(monitor: _Monitor, function: Any) -> Any:
         execution = monitor.begin(call)
         resume = generator.__anext__
         try:
+            monitor.admit(execution)
             while True:
                 with running(execution):
                     item = await resume()

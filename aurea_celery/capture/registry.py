@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from aurea_celery.budget import BudgetState
 from aurea_celery.capture.selection import Selection
 from aurea_celery.events import ModelCall, Omission, TaskEvent, Verdict
 
@@ -31,6 +32,9 @@ class Sink(Protocol):
 
     def leave_out(self, reason: Omission, event_id: str | None = None) -> None:
         """The settings leave an execution out, which may have begun."""
+
+    def budgets_of(self, job_id: str) -> Sequence[BudgetState]:
+        """The states of budgets that concern a job: used up, or unable to judge. Asked before everything that runs."""
 
 
 class Destination(NamedTuple):

@@ -1,7 +1,7 @@
 """Celery's signals where tasks are published and run: one module-level handler each, routed by the task's app.
 
 ``before_task_publish``   in whoever publishes: hands the job and tags on
-``task_prerun``           where the task runs: the execution begins
+``task_prerun``           where the task runs: the execution begins, unless a budget is used up
 ``task_postrun``          where the task runs: the execution ends
 
 What only the worker's main process sees is in :mod:`aurea_celery.capture.main_process`.
@@ -15,7 +15,7 @@ from typing import Any
 from celery import signals
 
 from aurea_celery._guard import guarded
-from aurea_celery.capture import jobs, main_process
+from aurea_celery.capture import budgets, jobs, main_process
 from aurea_celery.capture.context import Execution, block_job, current_execution, set_current
 from aurea_celery.capture.registry import destination_of, is_in_use
 from aurea_celery.capture.requests import PUBLISHED_HEADER, RECEIVED_KEY, event_of, is_own
@@ -74,6 +74,7 @@ def on_prerun(task: Any = None, **_: Any) -> None:
     )
     # State of a run lives on its request and dies with it; the task id is not unique among executions.
     request.aurea_execution = (execution, current_execution(), block_job())
+    request.aurea_refusal = budgets.refusal_of(execution)
     set_current(execution)
 
 

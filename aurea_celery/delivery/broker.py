@@ -14,6 +14,7 @@ from uuid import uuid4
 import msgspec
 from kombu import Producer, Queue
 
+from aurea_celery.delivery.receipts import NOTHING, Received, read_answers
 from aurea_celery.queue_look import bound_calls
 from aurea_celery.settings import Settings
 
@@ -102,30 +103,30 @@ class Broker:
             self.close()
             raise
 
-    def receipts(self) -> set[str]:
-        """The names of the batches that a writer has committed since the last call.
+    def receive(self) -> Received:
+        """What writers have answered since the last call.
 
         Raises:
             Exception: Whatever the transport raises.
         """
         if self.reply_to is None:
-            return set()
+            return NOTHING
         try:
             queue = self._declared(self.reply_to)
-            return {str(message.payload) for message in iter(lambda: queue.get(no_ack=True), None)}
+            return read_answers([message.payload for message in iter(lambda: queue.get(no_ack=True), None)])
         except BaseException:
             self.close()
             raise
 
-    def answer(self, reply_to: str, batch_id: str) -> None:
-        """Send the receipt of a batch.
+    def answer(self, reply_to: str, answer: object) -> None:
+        """Send the receipt of a batch, and what else was asked for.
 
         Raises:
             Exception: Whatever the transport raises.
         """
         try:
             self._declared(reply_to)
-            self._connected().publish(batch_id, exchange="", routing_key=reply_to, serializer="json", retry=False)
+            self._connected().publish(answer, exchange="", routing_key=reply_to, serializer="json", retry=False)
         except BaseException:
             self.close()
             raise

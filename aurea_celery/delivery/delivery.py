@@ -17,9 +17,12 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aurea_celery.budget import BudgetState
 from aurea_celery.delivery.broker import RECEIPTS, Broker
+from aurea_celery.delivery.budgets import BudgetCopy
 from aurea_celery.delivery.folders import outbox_root
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
@@ -40,6 +43,7 @@ class Delivery:
         self._app = app
         self._settings = settings
         self._root = outbox_root(app.connection_for_write(settings.broker_url or None), settings)
+        self._budgets = BudgetCopy(self._root)
         self._main_pid = 0
         self._start(parent=None)
         _living.add(self)
@@ -79,6 +83,10 @@ class Delivery:
         self._outbox.leave_out(reason, event_id)
         if not self._is_pool_child:
             self._publisher.ensure_running()
+
+    def budgets_of(self, job_id: str) -> Sequence[BudgetState]:
+        """The states of budgets that concern a job, as the host's processes know them; touches no network."""
+        return self._budgets.states_of(job_id)
 
     def become_main(self) -> None:
         """This process is a worker's main process: show the pool children whose folder they belong to."""

@@ -14,10 +14,12 @@ import msgspec
 
 from aurea_celery._guard import fault_counts, report_fault
 from aurea_celery.clock import new_event_id
+from aurea_celery.delivery.budgets import BudgetQuestions
 from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
 from aurea_celery.delivery.folder import Folder, OpenExecution
 from aurea_celery.delivery.folders import Folders
 from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
+from aurea_celery.delivery.receipts import NOTHING
 from aurea_celery.delivery.segment import Parcel
 from aurea_celery.delivery.sender import Backlog, Sender, note_no_answer
 from aurea_celery.events import Source, encode_batch
@@ -26,7 +28,7 @@ from aurea_celery.settings import Settings
 MAX_BACK_OFF_SECONDS = 30.0
 UNKNOWN_WRITER_SECONDS = 0.5
 RECEIPT_POLL_SECONDS = 0.02
-FRESH_SECONDS, ADOPTED_POLL_SECONDS = 5.0, 0.1
+FRESH_SECONDS, SHORT_PAUSE_SECONDS = 5.0, 0.1
 FULL_BATCH_BYTES = 4 * 1024 * 1024
 """With so much in a message no further folder is added: brokers and writers have their limits."""
 
@@ -43,6 +45,7 @@ class Publisher:
         self._sender = sender
         self._settings = settings
         self._folders = Folders(outbox)
+        self._budgets = BudgetQuestions(outbox.root, settings.budget_refresh_seconds)
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._wake = threading.Event()
@@ -87,13 +90,15 @@ class Publisher:
         """
         for event in self.endings.take_due(at_once=self._stopping):
             self._outbox.finish(event)
-        self._take_receipts()
+        self._take_answers()
         folders = list(self._folders.due())
         while self._ship_batch(folders) and not self._is_late():
             pass
         for folder in folders:
             if folder.adopted:
                 self._close_orphan(folder)
+        if not self._stopping and self._asks and self._budgets.must_ask() and not self._backlog.is_full():
+            self._send([])
 
     def _start(self) -> None:
         with self._start_lock:
@@ -115,14 +120,15 @@ class Publisher:
             self._thread, self._stopping = None, False
 
     def _pause_seconds(self) -> float:
-        """How long to wait before the next round: shortly while a folder that was just taken over can soon go.
+        """How long to wait before the next round: shortly while an answer comes, or while a folder can soon go.
 
         Children that live for one task leave many folders, and only some are taken over at a time.
         """
         flush_seconds = self._settings.flush_interval_seconds
         now = time.monotonic()
-        if any(folder.adopted and now - folder.adopted_at < FRESH_SECONDS for folder in self._folders):
-            return min(flush_seconds, ADOPTED_POLL_SECONDS)
+        fresh = any(folder.adopted and now - folder.adopted_at < FRESH_SECONDS for folder in self._folders)
+        if fresh or self._budgets.expects_answer:
+            return min(flush_seconds, SHORT_PAUSE_SECONDS)
         return flush_seconds
 
     def _await_receipts(self) -> None:
@@ -175,19 +181,33 @@ class Publisher:
         """Send one message; its name, if a receipt will come."""
         reply_to = self._sender.reply_to
         batch_id = new_event_id() if reply_to else None
-        is_repetition = self._settings.delivery == "sync"
-        message = encode_batch(batch, batch_id=batch_id, reply_to=reply_to, is_repetition=is_repetition)
+        asks = self._asks and self._budgets.may_ask()
+        message = encode_batch(
+            batch,
+            batch_id=batch_id,
+            reply_to=reply_to,
+            is_repetition=self._settings.delivery == "sync",
+            asks_budgets=asks,
+        )
         self._sender.send(message, sum(len(events) for _, events in batch))
         self._backlog.note_sent()
+        if asks:
+            self._budgets.note_asked()
         return batch_id
 
-    def _take_receipts(self) -> None:
+    @property
+    def _asks(self) -> bool:
+        """Whether answers are taken, and budgets are enforced."""
+        return bool(self._sender.reply_to and self._settings.budget_refresh_seconds)
+
+    def _take_answers(self) -> None:
         """Let go of what has arrived, and send again what the broker has lost."""
         waiting = [folder for folder in self._folders if len(folder.in_flight)]
-        received = self._sender.receipts() if waiting else set()
-        self._is_answered = self._is_answered or bool(received)
+        received = self._sender.receive() if waiting or self._budgets.is_waiting else NOTHING
+        self._is_answered = self._is_answered or bool(received.batch_ids)
+        self._budgets.take(received.budgets)
         for folder in waiting:
-            folder.in_flight.receive(received)
+            folder.in_flight.receive(received.batch_ids)
             folder.in_flight.trust(after_seconds=self._settings.keep_sent_seconds, most=self._most_in_flight)
             if folder.in_flight.is_overdue(self._settings.resend_seconds) and self._is_lost(folder):
                 folder.send_again()

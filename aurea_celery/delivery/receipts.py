@@ -8,11 +8,47 @@ and the database knows its events.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import msgspec
+
+from aurea_celery.budget import BudgetStates
 from aurea_celery.delivery.segment import Place
+
+
+class Received(NamedTuple):
+    """What writers have answered: the names of batches that are committed, and the states of budgets."""
+
+    batch_ids: set[str]
+    budgets: list[BudgetStates]
+
+
+NOTHING = Received(set(), [])
+
+
+def read_answers(answers: Iterable[Any]) -> Received:
+    """Read answers: the name of a batch, or with it what the sender has asked for; others are passed over."""
+    received = Received(set(), [])
+    for answer in answers:
+        if isinstance(answer, str):
+            received.batch_ids.add(answer)
+            continue
+        with contextlib.suppress(msgspec.ValidationError):
+            known = msgspec.convert(answer, _Answer)
+            received.batch_ids.add(known.batch_id)
+            if known.budgets is not None:
+                received.budgets.append(known.budgets)
+    return received
+
+
+class _Answer(msgspec.Struct):
+    batch_id: str
+    budgets: BudgetStates | None = None
 
 
 @dataclass(slots=True)

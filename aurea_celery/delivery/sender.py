@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aurea_celery._guard import log_once_a_minute
+from aurea_celery.delivery.receipts import Received
 from aurea_celery.settings import Settings
 
 QUEUE_CHECK_SECONDS, CHECKS_PER_FULL_QUEUE = 10.0, 20
@@ -23,8 +24,8 @@ class Sender(Protocol):
     def send(self, batch: bytes, event_count: int) -> None:
         """Publish a batch and return once the broker has it, or raise."""
 
-    def receipts(self) -> set[str]:
-        """The names of the batches that were committed since the last call."""
+    def receive(self) -> Received:
+        """What writers have answered since the last call."""
 
     def waiting_messages(self) -> int:
         """How many messages wait in the queue."""

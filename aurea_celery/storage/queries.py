@@ -179,12 +179,9 @@ def plain(value: Decimal) -> Decimal:
 
 def _difference(rollup: Rollup) -> sa.TextClause:
     """One statement, and so one moment: a writer's rows and sums are both seen or both not yet."""
-    values = rollup.key | rollup.measures
-    sums = ", ".join(f"{expression} AS {name}" for name, expression in values.items())
-    places = ", ".join(str(number) for number in range(1, len(rollup.key) + 1))
     return sa.text(
-        f"WITH made AS (SELECT {sums} FROM metrics WHERE {rollup.where} GROUP BY {places}),"  # noqa: S608 - our own names
-        f" kept AS (SELECT {', '.join(values)} FROM {rollup.table})"
+        f"WITH made AS ({rollup.sums('metrics')}),"  # noqa: S608 - our own names
+        f" kept AS (SELECT {', '.join(rollup.key | rollup.measures)} FROM {rollup.table})"
         f" SELECT count(DISTINCT ROW({', '.join(rollup.key)}))"
         " FROM ((TABLE made EXCEPT TABLE kept) UNION ALL (TABLE kept EXCEPT TABLE made)) AS different"
     )

@@ -46,28 +46,55 @@ COMBINE = {"first_at": "least({0}, {1})", "last_at": "greatest({0}, {1})"}
 
 
 class Rollup(NamedTuple):
-    """A table of sums: the expressions of its key and of its measures over rows, and which rows count."""
+    """A table of sums: the expressions of its key and of its measures over rows, and which rows count.
+
+    ``join`` is what the rows are joined with; a row counts once for each partner that it has.
+    """
 
     table: str
     key: dict[str, str]
     measures: dict[str, str]
     where: str = "true"
+    join: str = ""
 
     def insert(self, relation: str) -> str:
         """The statement that adds a relation's rows."""
-        values = self.key | self.measures
-        sums = ", ".join(f"{expression} AS {name}" for name, expression in values.items())
         added = ", ".join(f"{name} = {self._combined(name)}" for name in self.measures)
-        places = ", ".join(str(number) for number in range(1, len(self.key) + 1))
         return (
-            f"INSERT INTO {self.table} ({', '.join(values)})"  # noqa: S608 - our own names throughout
-            f" SELECT {sums} FROM {relation} WHERE {self.where} GROUP BY {places} ORDER BY {places}"
+            f"INSERT INTO {self.table} ({', '.join(self.key | self.measures)})"
+            f" {self.sums(relation)} ORDER BY {self._places}"
             f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {added}"
         )
+
+    def sums(self, relation: str) -> str:
+        """The query that makes the sums of a relation's rows."""
+        sums = ", ".join(f"{expression} AS {name}" for name, expression in (self.key | self.measures).items())
+        source = f"{relation} {self.join}" if self.join else relation
+        return f"SELECT {sums} FROM {source} WHERE {self.where} GROUP BY {self._places}"  # noqa: S608 - our own names
+
+    @property
+    def _places(self) -> str:
+        return ", ".join(str(number) for number in range(1, len(self.key) + 1))
 
     def _combined(self, name: str) -> str:
         return COMBINE.get(name, "{0} + {1}").format(f"{self.table}.{name}", f"excluded.{name}")
 
+
+def start_of_period(time: str) -> str:
+    """The start of a budget's period that a time is in; a job's whole life has one start."""
+    return f"CASE period WHEN 'job' THEN to_timestamp(0) ELSE date_trunc(period, {time}, time_zone) END"
+
+
+BUDGET_SPEND = Rollup(
+    "budget_spend",
+    {
+        "budget_id": "budget_id",
+        "period_at": start_of_period("created_at"),
+        "job_id": "CASE WHEN job = '' THEN '' ELSE job_id END",
+    },
+    {"spent_usd": "sum(cost_estimate)", "unpriced_tokens": "sum(unpriced_tokens)", "last_at": "max(created_at)"},
+    join="JOIN budgets ON job_id LIKE job_like AND task_name LIKE task_like AND created_at >= counts_from",
+)
 
 ROLLUPS = (
     Rollup("metrics_job", {name: name for name in ("job_id", "task_name", "model_used", "status")}, MEASURES),
@@ -83,6 +110,7 @@ ROLLUPS = (
         {"executions": "sum(executions)"},
         where="executions = 1",
     ),
+    BUDGET_SPEND,
 )
 
 
@@ -93,6 +121,13 @@ SOURCES = (
 """The columns of ``metrics`` that the rollups are made of."""
 
 
+HOLD_BUDGETS = "LOCK TABLE budgets IN ROW SHARE MODE"
+"""Keeps budgets what they are until the transaction ends; in a statement of its own, before the one that sums.
+
+Whoever sets a budget waits for it, and then sums the rows that are there; what is summed later knows the budget.
+"""
+
+
 def adding(relation: str) -> str:
     """The same for all rollups, as the steps of a WITH that follow the one that makes the relation."""
     return ", ".join(f"{rollup.table}_changed AS ({rollup.insert(relation)})" for rollup in ROLLUPS)
@@ -100,6 +135,7 @@ def adding(relation: str) -> str:
 
 def rebuild(connection: sa.Connection) -> None:
     """Make every rollup anew from all rows; writers wait meanwhile."""
+    connection.execute(sa.text(HOLD_BUDGETS))
     tables = ", ".join(rollup.table for rollup in ROLLUPS)
     connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
     for rollup in ROLLUPS:

@@ -42,7 +42,8 @@ metadata = MetaData(
 )
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    """A column has one of some values."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
 
 
@@ -123,8 +124,8 @@ metrics = Table(
     _name("job_id"),
     _name("task_name"),
     _name("model_used"),
-    _one_of("status", STATUSES),
-    _one_of("cost_status", COST_STATUSES),
+    one_of("status", STATUSES),
+    one_of("cost_status", COST_STATUSES),
     CheckConstraint("executions IN (0, 1) AND (executions = 1) = (seq = 0)", name="executions"),
     CheckConstraint("calls >= 0 AND attempt >= 0", name="counts"),
     CheckConstraint("token_count >= 0 AND unpriced_tokens BETWEEN 0 AND token_count", name="tokens"),
@@ -252,7 +253,7 @@ metrics_sources = Table(
         comment="end of the newest event of its last batch; null if none is new",
     ),
     Column("open_since", DateTime(timezone=True), comment="since when, without a break, some of captured is missing"),
-    _one_of("through", ("queue", "api")),
+    one_of("through", ("queue", "api")),
     comment="The books: captured = written + rejected + still on the way, per process of the host",
 )
 

@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
+from aurea_celery.budget import BudgetStates
 from aurea_celery.clock import from_us, now_us, to_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent
 from aurea_celery.storage import incoming, partitions, prices
 from aurea_celery.storage.bookkeeping import Entry, keep_books
+from aurea_celery.storage.budgets import read_states
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
 from aurea_celery.storage.delivered import Delivered, Unreadable, read_batch
 from aurea_celery.storage.rows import Price, rows_of
@@ -109,6 +111,16 @@ class Writer:
             with self._engine.begin() as connection:
                 kept = _reject(connection, None, Unreadable(reason, payload))
                 _note_rejected(connection, delivered, kept)
+
+    def budgets(self) -> BudgetStates:
+        """The states of budgets that matter to the processes that run tasks.
+
+        Raises:
+            DatabaseUnavailable: If the database does not answer.
+            SchemaMismatch: If the tables are missing.
+        """
+        with translating(self._url), self._engine.connect() as connection:
+            return read_states(connection)
 
     def close(self) -> None:
         """Close the connections."""

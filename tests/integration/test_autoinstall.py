@@ -70,7 +70,7 @@ def test_executions_are_rows(installation: Installation, options: list[str], env
 
 def test_the_apps_own_plugin_is_the_only_one(installation: Installation) -> None:
     add_app(installation, APP + OWN_PLUGIN)
-    installation.worker("-c", "1", app="shop", AUREA_AUTOINSTALL="1")
+    installation.worker("-c", "1", app="shop", AUREA_AUTOINSTALL="1", AUREA_BUDGET_REFRESH_SECONDS="0")
 
     call(installation, AUREA_AUTOINSTALL="1")
     wait_until(lambda: installation.length_of("own_metrics") == 1, "the event in the app's own queue")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aurea_celery.budget import BudgetStates
+from aurea_celery.delivery.receipts import Received
 from aurea_celery.events import Source, TaskEvent, decode_batch, decode_event
 
 
@@ -17,6 +19,8 @@ class MemorySender:
         self.reply_to: str | None = None
         self.to_receive: set[str] = set()
         self.forgets = False
+        self.budgets: BudgetStates | None = None
+        self.asked_count = 0
 
     def send(self, batch: bytes, event_count: int) -> None:
         """Take a batch, or not."""
@@ -25,6 +29,7 @@ class MemorySender:
         decoded = decode_batch(batch)
         if self.forgets:
             return
+        self.asked_count += decoded.asks_budgets
         if decoded.receipt is not None:
             self.to_receive.add(decoded.receipt.batch_id)
         assert event_count == sum(len(one.events) for one in decoded.sources)
@@ -42,10 +47,11 @@ class MemorySender:
             # Whoever closes an execution, and however often, makes the same event.
             assert self.events.setdefault(event.event_id, event) == event
 
-    def receipts(self) -> set[str]:
-        """The receipts of what it took."""
+    def receive(self) -> Received:
+        """The receipts of what it took, and what it was told to say of budgets where that was asked."""
         received, self.to_receive = self.to_receive, set()
-        return received
+        answers = [self.budgets] if self.budgets and self.asked_count else []
+        return Received(received, answers)
 
     def waiting_messages(self) -> int:
         """As many as it was told."""

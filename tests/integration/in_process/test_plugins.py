@@ -32,7 +32,7 @@ def test_close_undoes_everything(aurea: Aurea, celery_app: Celery, worked: Tasks
 
     assert registry.default_destination() is None, "an app is still captured"
     assert publishers() == 0
-    assert not list(tmp_path.glob("outbox/*/*")), "a folder is left"
+    assert not list(tmp_path.glob("outbox/*/[!.]*")), "a folder is left"
     assert not {name for name in published_headers(celery_app, "spend") if name.startswith("aurea")}
     worked.spend.delay().get(timeout=10)
     with closing(Aurea(celery_app)):

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from aurea_celery.clock import from_us, new_event_id
 from aurea_celery.storage import queries, rollups
-from aurea_celery.storage.rollups import ROLLUPS
+from aurea_celery.storage.budgets import BudgetKey, set_budget
+from aurea_celery.storage.rollups import ROLLUPS, Rollup
 from tests.support.databases import connected
 from tests.support.recorded import execution, model_call, without_call, write
 
@@ -215,27 +216,35 @@ def test_sums_agree_with_their_rows(connection: sa.Connection, mixed_job: str) -
     assert queries.rollup_differences(connection) == {}
 
 
-@pytest.mark.parametrize("table", [rollup.table for rollup in ROLLUPS])
+@pytest.fixture
+def budget_of_each_job(connection: sa.Connection, mixed_job: str) -> None:
+    """A budget that all rows count for."""
+    set_budget(connection, BudgetKey(job="*", task="", period="job"), Decimal(1))
+
+
+@pytest.mark.usefixtures("budget_of_each_job")
+@pytest.mark.parametrize("rollup", ROLLUPS, ids=lambda rollup: rollup.table)
 @pytest.mark.parametrize(
     "tamper",
     [
-        "UPDATE {table} SET executions = executions + 1 WHERE ctid = (SELECT min(ctid) FROM {table})",
+        "UPDATE {table} SET {measure} = {measure} + 1 WHERE ctid = (SELECT min(ctid) FROM {table})",
         "DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table})",
     ],
     ids=["wrong", "missing"],
 )
-def test_a_sum_that_differs_from_its_rows_is_found(
-    connection: sa.Connection, mixed_job: str, table: str, tamper: str
-) -> None:
-    connection.execute(sa.text(tamper.format(table=table)))
+def test_a_sum_that_differs_from_its_rows_is_found(connection: sa.Connection, rollup: Rollup, tamper: str) -> None:
+    measure = next(iter(rollup.measures))
+    connection.execute(sa.text(tamper.format(table=rollup.table, measure=measure)))
 
-    assert queries.rollup_differences(connection) == {table: 1}
+    assert queries.rollup_differences(connection) == {rollup.table: 1}
 
 
-def test_a_row_without_its_sums_is_found_everywhere(connection: sa.Connection, mixed_job: str) -> None:
+@pytest.mark.usefixtures("budget_of_each_job")
+def test_a_row_without_its_sums_is_found_everywhere(connection: sa.Connection) -> None:
     connection.execute(
         sa.text(
-            "INSERT INTO metrics SELECT made.* FROM (SELECT * FROM metrics WHERE executions = 1 LIMIT 1) AS one,"
+            "INSERT INTO metrics SELECT made.* FROM"
+            " (SELECT * FROM metrics WHERE seq = 0 AND cost_estimate > 0 LIMIT 1) AS one,"
             " jsonb_populate_record(NULL::metrics, to_jsonb(one) || jsonb_build_object('event_id', gen_random_uuid()))"
             " AS made"
         )

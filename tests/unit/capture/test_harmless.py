@@ -19,6 +19,7 @@ from aurea_celery.clock import new_event_id
 
 CAPTURE = "aurea_celery.capture"
 BOMBS = [
+    "aurea_celery.delivery.budgets.BudgetCopy._look",
     f"{CAPTURE}.context.Execution.__init__",
     f"{CAPTURE}.context.Execution.add_call",
     f"{CAPTURE}.context.Execution.finish",
@@ -47,6 +48,7 @@ BOMBS = [
     "aurea_celery.delivery.delivery.Delivery.abort",
     "aurea_celery.delivery.delivery.Delivery.add_call",
     "aurea_celery.delivery.delivery.Delivery.begin",
+    "aurea_celery.delivery.delivery.Delivery.budgets_of",
     "aurea_celery.delivery.delivery.Delivery.finish",
     "aurea_celery.delivery.delivery.Delivery.leave_out",
     "aurea_celery.delivery.outbox.Outbox._append",
