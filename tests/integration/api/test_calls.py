@@ -20,6 +20,7 @@ from tests.support.databases import scalar
 from tests.support.recorded import execution, model_call, write
 
 MONDAY_US = 1_764_547_200_000_000  # 2025-12-01T00:00:00Z
+NOTHING_SPENT = {"count": 0, "total_tokens": 0, "unpriced_tokens": 0, "priced_share": None, "total_cost": 0}
 
 
 @pytest.fixture
@@ -51,16 +52,20 @@ def test_a_job_has_the_documents_shape(client: FlaskClient) -> None:
         "input_tokens": 0,
         "output_tokens": 0,
         "unpriced_tokens": 0,
+        "priced_share": 1,
         "total_latency_ms": 11600,
         "avg_latency_ms": 1160,
         "total_cost": Decimal("0.1095"),
         "avg_cost": Decimal("0.01095"),
+        "waste": NOTHING_SPENT | {"by_status": {}, "by_task": {}},
+        "redelivered": NOTHING_SPENT | {"by_task": {}},
         "task_breakdown": [
             {
                 "task_name": "text_generation",
                 "count": 5,
                 "total_tokens": 2500,
                 "unpriced_tokens": 0,
+                "priced_share": 1,
                 "total_latency_ms": 6000,
                 "avg_latency_ms": 1200,
                 "total_cost": Decimal("0.075"),
@@ -70,6 +75,7 @@ def test_a_job_has_the_documents_shape(client: FlaskClient) -> None:
                 "count": 5,
                 "total_tokens": 2500,
                 "unpriced_tokens": 0,
+                "priced_share": 1,
                 "total_latency_ms": 5600,
                 "avg_latency_ms": 1120,
                 "total_cost": Decimal("0.0345"),
@@ -90,6 +96,7 @@ def _usage(model: str, *, count: int, total_tokens: int, total_cost: str) -> dic
         "input_tokens": 0,
         "output_tokens": 0,
         "unpriced_tokens": 0,
+        "priced_share": 1,
         "total_cost": Decimal(total_cost),
     }
 
@@ -146,10 +153,13 @@ def test_jobs_are_listed_most_recently_updated_first(client: FlaskClient, databa
         "task_count": 2,
         "total_tokens": 1000,
         "unpriced_tokens": 0,
+        "priced_share": 1,
         "total_latency_ms": 2000,
         "total_cost": Decimal("0.03"),
         "first_updated": "2025-12-01T00:00:00.000001Z",
         "last_updated": "2025-12-01T00:00:00.000004Z",
+        "waste": NOTHING_SPENT,
+        "redelivered": NOTHING_SPENT,
     }
 
 

@@ -128,8 +128,12 @@ CREATE TABLE metrics_15m (
     latency_ms NUMERIC NOT NULL,
     cost_estimate NUMERIC NOT NULL,
     wasted_executions BIGINT NOT NULL,
+    wasted_tokens BIGINT NOT NULL,
+    wasted_unpriced_tokens BIGINT NOT NULL,
     wasted_cost NUMERIC NOT NULL,
     redelivered_executions BIGINT NOT NULL,
+    redelivered_tokens BIGINT NOT NULL,
+    redelivered_unpriced_tokens BIGINT NOT NULL,
     redelivered_cost NUMERIC NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -142,11 +146,19 @@ COMMENT ON COLUMN metrics_15m.quarter_at IS 'start of the quarter of an hour, UT
 
 COMMENT ON COLUMN metrics_15m.wasted_executions IS 'that came to no success';
 
-COMMENT ON COLUMN metrics_15m.wasted_cost IS 'of cost_estimate, what those cost';
+COMMENT ON COLUMN metrics_15m.wasted_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_15m.wasted_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_15m.wasted_cost IS 'of cost_estimate, theirs';
 
 COMMENT ON COLUMN metrics_15m.redelivered_executions IS 'that the broker handed out again';
 
-COMMENT ON COLUMN metrics_15m.redelivered_cost IS 'of cost_estimate, what those cost';
+COMMENT ON COLUMN metrics_15m.redelivered_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_15m.redelivered_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_15m.redelivered_cost IS 'of cost_estimate, theirs';
 
 CREATE TABLE metrics_job (
     job_id TEXT NOT NULL,
@@ -162,8 +174,12 @@ CREATE TABLE metrics_job (
     latency_ms NUMERIC NOT NULL,
     cost_estimate NUMERIC NOT NULL,
     wasted_executions BIGINT NOT NULL,
+    wasted_tokens BIGINT NOT NULL,
+    wasted_unpriced_tokens BIGINT NOT NULL,
     wasted_cost NUMERIC NOT NULL,
     redelivered_executions BIGINT NOT NULL,
+    redelivered_tokens BIGINT NOT NULL,
+    redelivered_unpriced_tokens BIGINT NOT NULL,
     redelivered_cost NUMERIC NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -174,11 +190,19 @@ COMMENT ON TABLE metrics_job IS 'Sums per job, task, model and status';
 
 COMMENT ON COLUMN metrics_job.wasted_executions IS 'that came to no success';
 
-COMMENT ON COLUMN metrics_job.wasted_cost IS 'of cost_estimate, what those cost';
+COMMENT ON COLUMN metrics_job.wasted_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_job.wasted_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_job.wasted_cost IS 'of cost_estimate, theirs';
 
 COMMENT ON COLUMN metrics_job.redelivered_executions IS 'that the broker handed out again';
 
-COMMENT ON COLUMN metrics_job.redelivered_cost IS 'of cost_estimate, what those cost';
+COMMENT ON COLUMN metrics_job.redelivered_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_job.redelivered_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_job.redelivered_cost IS 'of cost_estimate, theirs';
 
 CREATE TABLE metrics_jobs (
     job_id TEXT NOT NULL,
@@ -191,8 +215,12 @@ CREATE TABLE metrics_jobs (
     latency_ms NUMERIC NOT NULL,
     cost_estimate NUMERIC NOT NULL,
     wasted_executions BIGINT NOT NULL,
+    wasted_tokens BIGINT NOT NULL,
+    wasted_unpriced_tokens BIGINT NOT NULL,
     wasted_cost NUMERIC NOT NULL,
     redelivered_executions BIGINT NOT NULL,
+    redelivered_tokens BIGINT NOT NULL,
+    redelivered_unpriced_tokens BIGINT NOT NULL,
     redelivered_cost NUMERIC NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -205,11 +233,19 @@ COMMENT ON TABLE metrics_jobs IS 'Sums per job, for listing jobs';
 
 COMMENT ON COLUMN metrics_jobs.wasted_executions IS 'that came to no success';
 
-COMMENT ON COLUMN metrics_jobs.wasted_cost IS 'of cost_estimate, what those cost';
+COMMENT ON COLUMN metrics_jobs.wasted_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_jobs.wasted_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_jobs.wasted_cost IS 'of cost_estimate, theirs';
 
 COMMENT ON COLUMN metrics_jobs.redelivered_executions IS 'that the broker handed out again';
 
-COMMENT ON COLUMN metrics_jobs.redelivered_cost IS 'of cost_estimate, what those cost';
+COMMENT ON COLUMN metrics_jobs.redelivered_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_jobs.redelivered_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_jobs.redelivered_cost IS 'of cost_estimate, theirs';
 
 CREATE TABLE metrics_latency_15m (
     quarter_at TIMESTAMP WITH TIME ZONE NOT NULL,
