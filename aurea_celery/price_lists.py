@@ -19,7 +19,6 @@ from aurea_celery.pricing.rates import Rates
 from aurea_celery.storage.prices import Edition, Lists
 from aurea_celery.storage.schema import RATE_NAMES, rate_column
 
-
 STALE_DAYS = 30
 """Older list prices are worth a warning: providers change prices and add models every few weeks."""
 
@@ -27,8 +26,8 @@ STALE_DAYS = 30
 class ListPrices(NamedTuple):
     """Which list prices apply, and the day on which they are known to have been up to date.
 
-    Of a fetched list that is the day it was fetched. The package does not say when it was made: for it, it is the day of
-    the newest price that it knows, so that it may be younger.
+    Of a fetched list that is the day it was fetched. The package does not say when it was made: for it, it is the day
+    of the newest price that it knows, so that it may be younger.
     """
 
     edition: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aurea_celery.commands.base import Command, Dollars, Time, connected, database_url
+from aurea_celery.commands.figures import percent
 from aurea_celery.commands.price_rows import ALWAYS, RATES, price_line, price_row, read_prices
 from aurea_celery.errors import AureaError
 
@@ -163,8 +164,15 @@ def _report(found: Repricing, *, dry_run: bool) -> str:
     sign = "+" if found.difference_usd >= 0 else "-"
     return (
         f"{found.changed:,} of {found.rows:,} rows {would}: from {_usd(found.old_usd)} to {_usd(found.new_usd)}"
-        f" ({sign}{_usd(abs(found.difference_usd))}); {found.newly_priced:,} had no price before"
+        f" ({sign}{_usd(abs(found.difference_usd))}); {found.newly_priced:,} had no price before{_unpriced(found)}"
     )
+
+
+def _unpriced(found: Repricing) -> str:
+    if not found.unpriced_tokens:
+        return ""
+    share = percent(found.unpriced_tokens, found.tokens)
+    return f"; {share} of the tokens ({found.unpriced_tokens:,}) have no price still"
 
 
 def _usd(value: Decimal) -> str:
