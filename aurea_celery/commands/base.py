@@ -100,4 +100,7 @@ class Since(Time):
         ago = re.fullmatch(r"(\d{1,6})([mhdw])", value) if isinstance(value, str) else None
         if ago is None:
             return super().convert(value, param, ctx)
-        return datetime.now(UTC) - int(ago[1]) * UNITS[ago[2]]
+        try:
+            return datetime.now(UTC) - int(ago[1]) * UNITS[ago[2]]
+        except OverflowError:
+            self.fail(f"{value!r} is before the calendar begins", param, ctx)

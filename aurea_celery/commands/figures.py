@@ -10,13 +10,14 @@ LEAST_USD = Decimal("0.000001")
 def usd(value: Decimal) -> str:
     """A sum in USD: cents, or of less than ten cents two digits.
 
-    >>> usd(Decimal("1234.567")), usd(Decimal("0.00123")), usd(Decimal(0)), usd(Decimal("1e-9"))
-    ('$1,234.57', '$0.0012', '$0.00', '<$0.000001')
+    >>> [usd(Decimal(text)) for text in ("1234.567", "0.00123", "0.06", "0", "1e-9")]
+    ['$1,234.57', '$0.0012', '$0.06', '$0.00', '<$0.000001']
     """
     if 0 < value < LEAST_USD:
         return f"<${LEAST_USD}"
     places = max(2, 1 - value.adjusted()) if value else 2
-    return f"${value:,.{places}f}"
+    whole, _, cents = f"{value:,.{places}f}".partition(".")
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def percent(part: Decimal | int, whole: Decimal | int) -> str:

@@ -107,8 +107,9 @@ def _cells(line: Line, *, has_latency: bool) -> list[str]:
 
 
 def _milliseconds(ms: float) -> str:
-    """Not more digits than are right."""
-    return f"{ms:,.0f}" if ms >= LONG_MS else f"{ms:.2g}"
+    """Not more digits than are right: two."""
+    known = float(f"{ms:.2g}")
+    return f"{known:,.0f}" if known >= LONG_MS else f"{known:g}"
 
 
 def _counted(count: int, one: str) -> str:

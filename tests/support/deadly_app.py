@@ -24,4 +24,4 @@ def cost(book: PriceBook, call: ModelCall, at: datetime) -> Cost:
     return real_cost(book, call, at)
 
 
-PriceBook.cost = cost  # type: ignore[method-assign]  # that is what this app is for
+PriceBook.cost = cost  # type: ignore[assignment, method-assign]  # that is what this app is for

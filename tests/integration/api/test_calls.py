@@ -13,7 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from aurea_celery.clock import new_event_id
 from aurea_celery.storage.schema import metrics
 from tests.support.api import METRIC, get, path_of, post
 from tests.support.databases import scalar
@@ -97,6 +99,42 @@ def _usage(model: str, *, count: int, total_tokens: int, total_cost: str) -> dic
         "output_tokens": 0,
         "unpriced_tokens": 0,
         "priced_share": 1,
+        "total_cost": Decimal(total_cost),
+    }
+
+
+def test_what_came_to_nothing_is_said(client: FlaskClient, database_url: str) -> None:
+    attempts = [execution("job_123", "text_generation", model_call(tokens=1500)) for _ in range(3)]
+    lost = execution("job_123", "summarization", model_call("house-model", 100))
+    write(
+        database_url,
+        *(replace(event, status=status) for event, status in zip(attempts, ("retry", "retry", "success"), strict=True)),
+        replace(lost, status="lost"),
+        replace(lost, event_id=new_event_id(), redelivered=True),
+    )
+
+    body = get(client, "/metrics/jobs/job_123").body
+
+    retried = _spent(count=2, total_tokens=3000, total_cost="0.09")
+    unknown = _spent(count=1, total_tokens=100, unpriced_tokens=100, priced_share="0")
+    wasted = _spent(count=3, total_tokens=3100, unpriced_tokens=100, priced_share="0.967741", total_cost="0.09")
+    assert body["waste"] == wasted | {
+        "by_status": {"retry": retried, "lost": unknown},
+        "by_task": {"text_generation": retried, "summarization": unknown},
+    }
+    assert body["redelivered"] == unknown | {"by_task": {"summarization": unknown}}
+    listed = get(client, "/metrics/jobs").body["jobs"][0]
+    assert (listed["waste"], listed["redelivered"]) == (wasted, unknown)
+
+
+def _spent(
+    *, count: int, total_tokens: int, unpriced_tokens: int = 0, priced_share: str = "1", total_cost: str = "0"
+) -> dict[str, Any]:
+    return {
+        "count": count,
+        "total_tokens": total_tokens,
+        "unpriced_tokens": unpriced_tokens,
+        "priced_share": Decimal(priced_share),
         "total_cost": Decimal(total_cost),
     }
 
