@@ -16,6 +16,7 @@ from aurea_celery._version import __version__
 from aurea_celery.commands.base import Command, database_url
 from aurea_celery.commands.budgets import budget
 from aurea_celery.commands.prices import prices, reprice
+from aurea_celery.commands.report import report
 from aurea_celery.errors import ConfigurationError
 from aurea_celery.settings import TRUE_WORDS
 
@@ -124,6 +125,7 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
 aurea.add_command(budget)
 aurea.add_command(prices)
 aurea.add_command(reprice)
+aurea.add_command(report)
 
 
 def main() -> None:

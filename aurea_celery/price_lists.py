@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
 
 import httpx2  # genai-prices brings it
 from genai_prices import UpdatePrices
@@ -18,6 +18,44 @@ from aurea_celery.pricing.own import OwnPrice
 from aurea_celery.pricing.rates import Rates
 from aurea_celery.storage.prices import Edition, Lists
 from aurea_celery.storage.schema import RATE_NAMES, rate_column
+
+STALE_DAYS = 30
+"""Older list prices are worth a warning: providers change prices and add models every few weeks."""
+
+
+class ListPrices(NamedTuple):
+    """Which list prices apply, and the day on which they are known to have been up to date.
+
+    Of a fetched list that is the day it was fetched. The package does not say when it was made: for it, it is the day
+    of the newest price that it knows, so that it may be younger.
+    """
+
+    edition: str
+    as_of: date
+
+    @property
+    def age_days(self) -> int:
+        """How old they are today (UTC); at most."""
+        return max((datetime.now(UTC).date() - self.as_of).days, 0)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether they are older than :data:`STALE_DAYS`."""
+        return self.age_days > STALE_DAYS
+
+    def __str__(self) -> str:
+        """In one line, with what to do if they are stale."""
+        advice = "; fetch newer ones: aurea prices refresh" if self.is_stale else ""
+        return f"{self.edition}, {self.age_days:,} day{'' if self.age_days == 1 else 's'} old{advice}"
+
+
+def list_prices(fetched: tuple[str, datetime] | None) -> ListPrices:
+    """The list prices that apply, given what :func:`aurea_celery.storage.prices.edition_name` says."""
+    if fetched is None:
+        catalogue = _catalogue(None)
+        return ListPrices(catalogue.edition, catalogue.newest_change)
+    edition, fetched_at = fetched
+    return ListPrices(edition, fetched_at.astimezone(UTC).date())
 
 
 def pricing_of(lists: Lists) -> PriceBook:
@@ -62,4 +100,5 @@ def fetch_edition(url: str | None = None) -> Edition:
         catalogue_of(json.loads(answer.content), "fetched")
     except (httpx2.HTTPError, ValueError) as error:
         raise AureaError(f"the list prices could not be fetched from {updater.url} ({type(error).__name__})") from error
-    return Edition(f"genai-prices fetched {datetime.now(UTC):%Y-%m-%dT%H:%M}", answer.text)
+    now = datetime.now(UTC)
+    return Edition(f"genai-prices fetched {now:%Y-%m-%dT%H:%M}", now, answer.text)

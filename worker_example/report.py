@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
@@ -25,6 +26,7 @@ class Line(NamedTuple):
     unpriced_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     latency_ms: Decimal = Decimal(0)
+    wasted_usd: Decimal = Decimal(0)
 
     def plus(self, other: Line) -> Line:
         """Both together."""
@@ -34,21 +36,40 @@ class Line(NamedTuple):
             self.unpriced_tokens + other.unpriced_tokens,
             self.cost_usd + other.cost_usd,
             self.latency_ms + other.latency_ms,
+            self.wasted_usd + other.wasted_usd,
         )
 
 
 def tables(summaries: list[dict[str, Any]], prefix: str) -> list[RenderableType]:
     """The report's tables, from the API's answers for each job, with the footnote that they need."""
-    models = by_model(summaries)
-    unpriced = sum(line.unpriced_tokens for line in models.values())
+    jobs, models = by_job(summaries, prefix), by_model(summaries)
     return [
         *_with_space(
-            table("Per job", by_job(summaries, prefix)),
+            table("Per job", jobs),
             table("Per task", by_task(summaries)),
-            table("Per model", models, uses="calls", latency=False),
+            table("Per model", models, uses="calls", is_attempts=False),
         ),
-        *([f" * not counting {unpriced:,} tokens without a known price: not known is not free"] if unpriced else []),
+        *bottom_line(total(jobs)),
     ]
+
+
+def bottom_line(line: Line) -> list[str]:
+    """What was spent, what of it came to nothing, and what is not in it.
+
+    >>> print(*bottom_line(Line(9, 100, 2, Decimal(4), wasted_usd=Decimal(1))), sep=chr(10))
+     Spent 4.0000 USD, of which 1.0000 on attempts that came to nothing
+     * not counting 2 tokens (2.00%) without a known price: not known is not free
+    """
+    said = [f" Spent {line.cost_usd:,.4f} USD, of which {line.wasted_usd:,.4f} on attempts that came to nothing"]
+    if line.unpriced_tokens:
+        tokens = f"{line.unpriced_tokens:,} tokens ({line.unpriced_tokens / line.tokens:.2%})"
+        said.append(f" * not counting {tokens} without a known price: not known is not free")
+    return said
+
+
+def total(lines: dict[str, Line]) -> Line:
+    """All lines together."""
+    return functools.reduce(Line.plus, lines.values(), Line())
 
 
 def conclusion(proof: Proof, plan_name: str) -> list[str]:
@@ -92,13 +113,17 @@ def _with_space(*parts: RenderableType) -> list[RenderableType]:
 
 def by_job(summaries: Iterable[dict[str, Any]], prefix: str) -> dict[str, Line]:
     """The jobs, without the prefix of their ids, by name."""
-    lines = {summary["job_id"].removeprefix(prefix): _line(summary, "total_tasks") for summary in summaries}
+    lines = {one["job_id"].removeprefix(prefix): _line(one, "total_tasks", one["waste"]) for one in summaries}
     return dict(sorted(lines.items()))
 
 
 def by_task(summaries: Iterable[dict[str, Any]]) -> dict[str, Line]:
     """The tasks of all jobs, the most expensive first."""
-    return _sum((part["task_name"], _line(part)) for summary in summaries for part in summary["task_breakdown"])
+    return _sum(
+        (part["task_name"], _line(part, waste=summary["waste"]["by_task"].get(part["task_name"])))
+        for summary in summaries
+        for part in summary["task_breakdown"]
+    )
 
 
 def by_model(summaries: Iterable[dict[str, Any]]) -> dict[str, Line]:
@@ -107,19 +132,16 @@ def by_model(summaries: Iterable[dict[str, Any]]) -> dict[str, Line]:
     return _sum((part["model"], _line(part)) for part in parts)
 
 
-def table(title: str, lines: dict[str, Line], *, uses: str = "executions", latency: bool = True) -> Table:
-    """A table with a line for each, and a total; of very many only the first."""
+def table(title: str, lines: dict[str, Line], *, uses: str = "executions", is_attempts: bool = True) -> Table:
+    """A table with a line for each, and a total; of very many only the first. Attempts take time, and may be wasted."""
     found = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE, show_edge=False, show_footer=True
     )
     shown = list(lines.items())[:MOST_JOBS]
-    total = Line()
-    for line in lines.values():
-        total = total.plus(line)
     hidden = len(lines) - len(shown)
-    cells = [_cells(name, line, latency=latency) for name, line in shown]
-    footer = _cells(f"all {len(lines)}" if hidden else "all", total, latency=latency)
-    heads = ("", uses, "tokens", "cost USD", *(["mean ms"] if latency else []))
+    cells = [_cells(name, line, is_attempts=is_attempts) for name, line in shown]
+    footer = _cells(f"all {len(lines)}" if hidden else "all", total(lines), is_attempts=is_attempts)
+    heads = ("", uses, "tokens", "cost USD", *(["wasted USD", "mean ms"] if is_attempts else []))
     for head, foot in zip(heads, footer, strict=True):
         found.add_column(head, foot, justify="right" if head else "left", no_wrap=True)
     for row in cells:
@@ -140,18 +162,20 @@ def money(line: Line) -> str:
     return f"{line.cost_usd:,.4f}{' *' if line.unpriced_tokens else ''}"
 
 
-def _cells(name: str, line: Line, *, latency: bool) -> list[str]:
+def _cells(name: str, line: Line, *, is_attempts: bool) -> list[str]:
     mean_ms = f"{line.latency_ms / line.uses:,.1f}" if line.uses else "-"
-    return [name, f"{line.uses:,}", f"{line.tokens:,}", money(line), *([mean_ms] if latency else [])]
+    of_attempts = [f"{line.wasted_usd:,.4f}", mean_ms] if is_attempts else []
+    return [name, f"{line.uses:,}", f"{line.tokens:,}", money(line), *of_attempts]
 
 
-def _line(part: dict[str, Any], count: str = "count") -> Line:
+def _line(part: dict[str, Any], count: str = "count", waste: dict[str, Any] | None = None) -> Line:
     return Line(
         part[count],
         part["total_tokens"],
         part["unpriced_tokens"],
         Decimal(part["total_cost"]),
         Decimal(part.get("total_latency_ms", 0)),
+        Decimal(waste["total_cost"] if waste else 0),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from aurea_celery.errors import AureaError, ConfigurationError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 class Command(click.Command):
@@ -87,3 +90,17 @@ class Time(click.ParamType):  # type: ignore[type-arg]  # the same
         except ValueError:
             self.fail(f"{value!r} is neither a day (2026-11-24) nor a time (2026-11-24T09:00:00Z)", param, ctx)
         return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+class Since(Time):
+    """A time, or how long ago it is: 30m, 12h, 7d, 2w."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Called by click."""
+        ago = re.fullmatch(r"(\d{1,6})([mhdw])", value) if isinstance(value, str) else None
+        if ago is None:
+            return super().convert(value, param, ctx)
+        try:
+            return datetime.now(UTC) - int(ago[1]) * UNITS[ago[2]]
+        except OverflowError:
+            self.fail(f"{value!r} is before the calendar begins", param, ctx)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aurea_celery.commands.base import Command, Dollars, Time, connected, database_url
+from aurea_celery.commands.figures import percent
 from aurea_celery.commands.price_rows import ALWAYS, RATES, price_line, price_row, read_prices
 from aurea_celery.errors import AureaError
 
@@ -28,17 +29,18 @@ def prices() -> None:
 @prices.command("list", cls=Command)
 @click.pass_context
 def list_(context: click.Context) -> None:
-    """List your own prices, in USD per million tokens."""
-    from aurea_celery.storage.prices import read_lists  # noqa: PLC0415 - heavy
+    """List your own prices, in USD per million tokens, and say how old the list prices are."""
+    from aurea_celery.price_lists import list_prices  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.prices import edition_name, read_lists  # noqa: PLC0415 - heavy
 
     with connected(context) as connection:
-        own, edition = read_lists(connection)
+        own = read_lists(connection).own
+        listed = list_prices(edition_name(connection))
     for row in own:
         click.echo(price_line(row))
     if not own:
         click.echo("No prices of your own; list prices apply. Set one: aurea prices set MODEL --input USD --output USD")
-    if edition is not None:
-        click.echo(f"List prices: {edition.edition}")
+    click.echo(f"List prices: {listed}")
 
 
 @prices.command("set", cls=Command)
@@ -104,17 +106,19 @@ def import_(context: click.Context, file: Path) -> None:
 def check(context: click.Context, /, model: str, at: datetime | None, **asked: Any) -> None:
     """Say what MODEL costs, and which list says so; status 1 if nobody knows."""
     from aurea_celery.events import ModelCall, Usage  # noqa: PLC0415 - only commands need it
-    from aurea_celery.price_lists import pricing_of  # noqa: PLC0415 - heavy
-    from aurea_celery.storage.prices import read_lists  # noqa: PLC0415 - heavy
+    from aurea_celery.price_lists import list_prices, pricing_of  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.prices import edition_name, read_lists  # noqa: PLC0415 - heavy
 
     with connected(context) as connection:
         book = pricing_of(read_lists(connection))
+        listed = list_prices(edition_name(connection))
     when = at or datetime.now(UTC)
     usages = (Usage(input_tokens=1_000_000, output_tokens=0), Usage(total_tokens=1_000_000))
     answers = [book.find(ModelCall(usage=usage, model=model, **asked), when) for usage in usages]
     for price in {answer.price.version: answer.price for answer in answers if answer.price}.values():
         click.echo(f"{price.source}: {price.version}")
         click.echo(f"  USD per million tokens: {price.unit_prices}")
+    click.echo(f"List prices: {listed}")
     if not any(answer.price for answer in answers):
         raise AureaError(f"{model}: {answers[0].problem}; set one: aurea prices set {model} --input USD --output USD")
 
@@ -160,8 +164,15 @@ def _report(found: Repricing, *, dry_run: bool) -> str:
     sign = "+" if found.difference_usd >= 0 else "-"
     return (
         f"{found.changed:,} of {found.rows:,} rows {would}: from {_usd(found.old_usd)} to {_usd(found.new_usd)}"
-        f" ({sign}{_usd(abs(found.difference_usd))}); {found.newly_priced:,} had no price before"
+        f" ({sign}{_usd(abs(found.difference_usd))}); {found.newly_priced:,} had no price before{_unpriced(found)}"
     )
+
+
+def _unpriced(found: Repricing) -> str:
+    if not found.unpriced_tokens:
+        return ""
+    share = percent(found.unpriced_tokens, found.tokens)
+    return f"; {share} of the tokens ({found.unpriced_tokens:,}) have no price still"
 
 
 def _usd(value: Decimal) -> str:

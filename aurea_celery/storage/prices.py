@@ -33,6 +33,7 @@ class Edition(NamedTuple):
     """A fetched edition of the list prices."""
 
     edition: str
+    fetched_at: datetime
     data: str
 
 
@@ -84,9 +85,18 @@ def read_lists(connection: sa.Connection) -> Lists:
     """What the tables of prices say."""
     in_order = sa.select(model_prices).order_by(*model_prices.primary_key.columns)
     own = connection.execute(in_order).mappings().all()
-    newest = sa.select(price_books.c.edition, price_books.c.data).order_by(price_books.c.fetched_at.desc()).limit(1)
+    books = price_books.c
+    newest = sa.select(books.edition, books.fetched_at, books.data).order_by(books.fetched_at.desc()).limit(1)
     found = connection.execute(newest).one_or_none()
-    return Lists(own, None if found is None else Edition(found.edition, found.data))
+    return Lists(own, None if found is None else Edition._make(found))
+
+
+def edition_name(connection: sa.Connection) -> tuple[str, datetime] | None:
+    """The edition of the list prices that was fetched, and when, without its data; None if none was."""
+    books = price_books.c
+    newest = sa.select(books.edition, books.fetched_at).order_by(books.fetched_at.desc()).limit(1)
+    found = connection.execute(newest).one_or_none()
+    return None if found is None else (found.edition, found.fetched_at)
 
 
 def keep_used(connection: sa.Connection, used: Mapping[str, UsedPrice]) -> None:

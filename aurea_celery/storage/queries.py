@@ -11,9 +11,22 @@ from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from aurea_celery.storage.rollups import ROLLUPS, Rollup
 from aurea_celery.storage.schema import metrics, metrics_job, metrics_jobs
+from aurea_celery.storage.spending import (
+    ALL,
+    REDELIVERED,
+    WASTED,
+    Columns,
+    Redelivered,
+    Spending,
+    Waste,
+    plain,
+    priced_share,
+    spending,
+)
 
 Metric = dict[str, Any]
 """One row of ``metrics``: its values by column."""
@@ -26,6 +39,7 @@ class TaskSums(Struct, frozen=True, kw_only=True):
     count: int
     total_tokens: int
     unpriced_tokens: int
+    priced_share: Decimal | None
     total_latency_ms: Decimal
     avg_latency_ms: Decimal
     total_cost: Decimal
@@ -40,6 +54,7 @@ class ModelSums(Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     unpriced_tokens: int
+    priced_share: Decimal | None
     total_cost: Decimal
 
 
@@ -52,12 +67,15 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     unpriced_tokens: int
+    priced_share: Decimal | None
     total_latency_ms: Decimal
     avg_latency_ms: Decimal
     total_cost: Decimal
     avg_cost: Decimal
     first_updated: datetime
     last_updated: datetime
+    waste: Waste
+    redelivered: Redelivered
     task_breakdown: list[TaskSums]
     model_usage: list[ModelSums]
 
@@ -69,34 +87,36 @@ class JobLine(Struct, frozen=True, kw_only=True):
     task_count: int
     total_tokens: int
     unpriced_tokens: int
+    priced_share: Decimal | None
     total_latency_ms: Decimal
     total_cost: Decimal
     first_updated: datetime
     last_updated: datetime
+    waste: Spending
+    redelivered: Spending
 
 
 # One statement, so that the totals and their parts are of the same moment.
 _job = metrics_job.c
-_BY_TASK, _BY_MODEL, _IN_ALL = 1, 2, 3
+_BY_TASK, _BY_MODEL, _BY_STATUS, _IN_ALL = 0b011, 0b101, 0b110, 0b111
 _SUMMARY = (
     sa.select(
-        sa.func.grouping(_job.task_name, _job.model_used).label("grouped"),
+        sa.func.grouping(_job.task_name, _job.model_used, _job.status).label("grouped"),
         _job.task_name,
         _job.model_used,
-        sa.func.sum(_job.executions).label("executions"),
+        _job.status,
         # Every row of a model has at least one call and at most one execution; a row of `none` has no call.
         sa.func.sum(sa.func.greatest(_job.calls, _job.executions)).label("uses"),
         *(
             sa.func.sum(_job[name]).label(name)
-            for name in ("token_count", "input_tokens", "output_tokens", "unpriced_tokens", "latency_ms")
+            for name in (*ALL, *WASTED, *REDELIVERED, "input_tokens", "output_tokens", "latency_ms")
         ),
-        sa.func.sum(_job.cost_estimate).label("cost_estimate"),
         sa.func.min(_job.first_at).label("first_at"),
         sa.func.max(_job.last_at).label("last_at"),
     )
     .where(_job.job_id == sa.bindparam("job_id"))
-    .group_by(sa.text("GROUPING SETS ((), (task_name), (model_used))"))
-    .order_by(sa.desc("cost_estimate"), _job.task_name, _job.model_used)
+    .group_by(sa.text("GROUPING SETS ((), (task_name), (model_used), (status))"))
+    .order_by(sa.desc("cost_estimate"), _job.task_name, _job.model_used, _job.status)
 )
 
 
@@ -106,6 +126,7 @@ def job_summary(connection: sa.Connection, job_id: str) -> JobSummary | None:
     total = next(row for row in rows if row.grouped == _IN_ALL)
     if total.executions is None:
         return None
+    by_task = [row for row in rows if row.grouped == _BY_TASK]
     return JobSummary(
         job_id=job_id,
         total_tasks=int(total.executions),
@@ -113,13 +134,18 @@ def job_summary(connection: sa.Connection, job_id: str) -> JobSummary | None:
         input_tokens=int(total.input_tokens),
         output_tokens=int(total.output_tokens),
         unpriced_tokens=int(total.unpriced_tokens),
+        priced_share=priced_share(int(total.token_count), int(total.unpriced_tokens)),
         total_latency_ms=plain(total.latency_ms),
         avg_latency_ms=plain(total.latency_ms / total.executions),
         total_cost=plain(total.cost_estimate),
         avg_cost=plain(total.cost_estimate / total.executions),
         first_updated=total.first_at,
         last_updated=total.last_at,
-        task_breakdown=[_task_sums(row) for row in rows if row.grouped == _BY_TASK],
+        waste=_waste(total, by_task, [row for row in rows if row.grouped == _BY_STATUS]),
+        redelivered=Redelivered(
+            **asdict(spending(total, REDELIVERED)), by_task=_by_name(by_task, "task_name", REDELIVERED)
+        ),
+        task_breakdown=[_task_sums(row) for row in by_task],
         model_usage=[_model_sums(row) for row in rows if row.grouped == _BY_MODEL],
     )
 
@@ -152,10 +178,13 @@ def jobs(connection: sa.Connection, limit: int, offset: int) -> list[JobLine]:
             task_count=row.executions,
             total_tokens=row.token_count,
             unpriced_tokens=row.unpriced_tokens,
+            priced_share=priced_share(row.token_count, row.unpriced_tokens),
             total_latency_ms=plain(row.latency_ms),
             total_cost=plain(row.cost_estimate),
             first_updated=row.first_at,
             last_updated=row.last_at,
+            waste=spending(row, WASTED),
+            redelivered=spending(row, REDELIVERED),
         )
         for row in rows
     ]
@@ -165,16 +194,6 @@ def rollup_differences(connection: sa.Connection) -> dict[str, int]:
     """How many sums of each rollup differ from the rows they are made of; empty if all agree. Reads every row."""
     counts = {rollup.table: int(connection.scalar(_difference(rollup)) or 0) for rollup in ROLLUPS}
     return {table: count for table, count in counts.items() if count}
-
-
-def plain(value: Decimal) -> Decimal:
-    """The same number without trailing zeros.
-
-    >>> plain(Decimal("0.1500")), plain(Decimal("100"))
-    (Decimal('0.15'), Decimal('100'))
-    """
-    text = f"{value:f}"
-    return Decimal(text.rstrip("0").rstrip(".")) if "." in text else Decimal(text)
 
 
 def _difference(rollup: Rollup) -> sa.TextClause:
@@ -197,22 +216,31 @@ def _metrics(connection: sa.Connection, statement: sa.Select[Any]) -> list[Metri
 def _task_sums(row: Any) -> TaskSums:
     return TaskSums(
         task_name=row.task_name,
-        count=int(row.executions),
-        total_tokens=int(row.token_count),
-        unpriced_tokens=int(row.unpriced_tokens),
         total_latency_ms=plain(row.latency_ms),
         avg_latency_ms=plain(row.latency_ms / row.executions),
-        total_cost=plain(row.cost_estimate),
+        **asdict(spending(row)),
     )
 
 
 def _model_sums(row: Any) -> ModelSums:
     return ModelSums(
         model=row.model_used,
-        count=int(row.uses),
-        total_tokens=int(row.token_count),
         input_tokens=int(row.input_tokens),
         output_tokens=int(row.output_tokens),
-        unpriced_tokens=int(row.unpriced_tokens),
-        total_cost=plain(row.cost_estimate),
+        **asdict(spending(row, ALL._replace(executions="uses"))),
     )
+
+
+def _waste(total: Any, by_task: list[Any], by_status: list[Any]) -> Waste:
+    return Waste(
+        **asdict(spending(total, WASTED)),
+        by_status=_by_name(by_status, "status", WASTED),
+        by_task=_by_name(by_task, "task_name", WASTED),
+    )
+
+
+def _by_name(rows: list[Any], name: str, columns: Columns) -> dict[str, Spending]:
+    """The parts of a sum that are there, by name, the most expensive first."""
+    parts = {getattr(row, name): spending(row, columns) for row in rows}
+    found = [(key, part) for key, part in parts.items() if part.count]
+    return dict(sorted(found, key=lambda one: (-one[1].total_cost, one[0])))

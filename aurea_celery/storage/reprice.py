@@ -44,11 +44,16 @@ class Selection(Struct, frozen=True, kw_only=True):
 
 
 class Repricing(Struct, kw_only=True):
-    """What repricing found so far: rows looked at, rows that change, and their sums in USD before and after."""
+    """What repricing found so far: rows looked at, rows that change, and their sums in USD before and after.
+
+    ``tokens`` are those of all rows looked at; ``unpriced_tokens`` have no price afterwards either.
+    """
 
     rows: int = 0
     changed: int = 0
     newly_priced: int = 0
+    tokens: int = 0
+    unpriced_tokens: int = 0
     old_usd: Decimal = Decimal(0)
     new_usd: Decimal = Decimal(0)
     reached: datetime | None = None
@@ -126,11 +131,11 @@ def _changes(rows: list[sa.Row[Any]], pricing: Pricing, found: Repricing) -> Ite
     """The keys of what changes, with its money; what is found is added up."""
     for row in rows:
         found.rows += 1
-        calls = _calls_of(row)
-        if calls is None:
-            continue
-        money = money_of(calls, [pricing.cost(call, row.created_at) for call in calls])
-        if money == _money_of_row(row):
+        found.tokens += row.token_count
+        calls, old_money = _calls_of(row), _money_of_row(row)
+        money = old_money if calls is None else money_of(calls, [pricing.cost(call, row.created_at) for call in calls])
+        found.unpriced_tokens += money.unpriced_tokens
+        if money == old_money:
             continue
         found.changed += 1
         found.newly_priced += row.unpriced_tokens > 0 and money.unpriced_tokens == 0

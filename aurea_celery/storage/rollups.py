@@ -26,6 +26,21 @@ BUCKET = (
 WASTED = "status NOT IN ('success', 'ignored')"
 """Executions that were paid for and came to nothing, or had to be done again."""
 
+
+def _part(name: str, condition: str) -> dict[str, str]:
+    """The measures of a part of the rows, with what is not known of its cost."""
+    sums = {
+        "executions": "executions",
+        "tokens": "token_count",
+        "unpriced_tokens": "unpriced_tokens",
+        "cost": "cost_estimate",
+    }
+    return {
+        f"{name}_{measure}": f"coalesce(sum({column}) FILTER (WHERE {condition}), 0)"
+        for measure, column in sums.items()
+    }
+
+
 MEASURES = {
     "executions": "sum(executions)",
     "calls": "sum(calls)",
@@ -35,10 +50,8 @@ MEASURES = {
     "unpriced_tokens": "sum(unpriced_tokens)",
     "latency_ms": "sum(latency_ms)",
     "cost_estimate": "sum(cost_estimate)",
-    "wasted_executions": f"coalesce(sum(executions) FILTER (WHERE {WASTED}), 0)",
-    "wasted_cost": f"coalesce(sum(cost_estimate) FILTER (WHERE {WASTED}), 0)",
-    "redelivered_executions": "coalesce(sum(executions) FILTER (WHERE redelivered), 0)",
-    "redelivered_cost": "coalesce(sum(cost_estimate) FILTER (WHERE redelivered), 0)",
+    **_part("wasted", WASTED),
+    **_part("redelivered", "redelivered"),
     "first_at": "min(created_at)",
     "last_at": "max(created_at)",
 }

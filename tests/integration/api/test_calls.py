@@ -13,13 +13,16 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from aurea_celery.clock import new_event_id
 from aurea_celery.storage.schema import metrics
 from tests.support.api import METRIC, get, path_of, post
 from tests.support.databases import scalar
 from tests.support.recorded import execution, model_call, write
 
 MONDAY_US = 1_764_547_200_000_000  # 2025-12-01T00:00:00Z
+NOTHING_SPENT = {"count": 0, "total_tokens": 0, "unpriced_tokens": 0, "priced_share": None, "total_cost": 0}
 
 
 @pytest.fixture
@@ -51,16 +54,20 @@ def test_a_job_has_the_documents_shape(client: FlaskClient) -> None:
         "input_tokens": 0,
         "output_tokens": 0,
         "unpriced_tokens": 0,
+        "priced_share": 1,
         "total_latency_ms": 11600,
         "avg_latency_ms": 1160,
         "total_cost": Decimal("0.1095"),
         "avg_cost": Decimal("0.01095"),
+        "waste": NOTHING_SPENT | {"by_status": {}, "by_task": {}},
+        "redelivered": NOTHING_SPENT | {"by_task": {}},
         "task_breakdown": [
             {
                 "task_name": "text_generation",
                 "count": 5,
                 "total_tokens": 2500,
                 "unpriced_tokens": 0,
+                "priced_share": 1,
                 "total_latency_ms": 6000,
                 "avg_latency_ms": 1200,
                 "total_cost": Decimal("0.075"),
@@ -70,6 +77,7 @@ def test_a_job_has_the_documents_shape(client: FlaskClient) -> None:
                 "count": 5,
                 "total_tokens": 2500,
                 "unpriced_tokens": 0,
+                "priced_share": 1,
                 "total_latency_ms": 5600,
                 "avg_latency_ms": 1120,
                 "total_cost": Decimal("0.0345"),
@@ -90,6 +98,43 @@ def _usage(model: str, *, count: int, total_tokens: int, total_cost: str) -> dic
         "input_tokens": 0,
         "output_tokens": 0,
         "unpriced_tokens": 0,
+        "priced_share": 1,
+        "total_cost": Decimal(total_cost),
+    }
+
+
+def test_what_came_to_nothing_is_said(client: FlaskClient, database_url: str) -> None:
+    attempts = [execution("job_123", "text_generation", model_call(tokens=1500)) for _ in range(3)]
+    lost = execution("job_123", "summarization", model_call("house-model", 100))
+    write(
+        database_url,
+        *(replace(event, status=status) for event, status in zip(attempts, ("retry", "retry", "success"), strict=True)),
+        replace(lost, status="lost"),
+        replace(lost, event_id=new_event_id(), redelivered=True),
+    )
+
+    body = get(client, "/metrics/jobs/job_123").body
+
+    retried = _spent(count=2, total_tokens=3000, total_cost="0.09")
+    unknown = _spent(count=1, total_tokens=100, unpriced_tokens=100, priced_share="0")
+    wasted = _spent(count=3, total_tokens=3100, unpriced_tokens=100, priced_share="0.967741", total_cost="0.09")
+    assert body["waste"] == wasted | {
+        "by_status": {"retry": retried, "lost": unknown},
+        "by_task": {"text_generation": retried, "summarization": unknown},
+    }
+    assert body["redelivered"] == unknown | {"by_task": {"summarization": unknown}}
+    listed = get(client, "/metrics/jobs").body["jobs"][0]
+    assert (listed["waste"], listed["redelivered"]) == (wasted, unknown)
+
+
+def _spent(
+    *, count: int, total_tokens: int, unpriced_tokens: int = 0, priced_share: str = "1", total_cost: str = "0"
+) -> dict[str, Any]:
+    return {
+        "count": count,
+        "total_tokens": total_tokens,
+        "unpriced_tokens": unpriced_tokens,
+        "priced_share": Decimal(priced_share),
         "total_cost": Decimal(total_cost),
     }
 
@@ -146,10 +191,13 @@ def test_jobs_are_listed_most_recently_updated_first(client: FlaskClient, databa
         "task_count": 2,
         "total_tokens": 1000,
         "unpriced_tokens": 0,
+        "priced_share": 1,
         "total_latency_ms": 2000,
         "total_cost": Decimal("0.03"),
         "first_updated": "2025-12-01T00:00:00.000001Z",
         "last_updated": "2025-12-01T00:00:00.000004Z",
+        "waste": NOTHING_SPENT,
+        "redelivered": NOTHING_SPENT,
     }
 
 

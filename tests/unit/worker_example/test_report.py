@@ -21,6 +21,7 @@ def summary(job_id: str) -> dict[str, Any]:
     return {
         **part("job_id", job_id),
         "total_tasks": 4,
+        "waste": {"total_cost": Decimal("0.05"), "by_task": {"embed": {"total_cost": Decimal("0.05")}}},
         "task_breakdown": [part("task_name", "embed"), part("task_name", "classify", total_cost=Decimal(1))],
         "model_usage": [part("model", "none"), part("model", "m", unpriced_tokens=100, total_cost=0)],
     }
@@ -36,14 +37,15 @@ def printed(*parts: Any, width: int = 80) -> str:
 
 def test_jobs_lose_their_prefix() -> None:
     assert by_job([summary("demo-1/b"), summary("demo-1/a")], "demo-1/") == {
-        name: Line(4, 100, 0, Decimal("0.25"), Decimal("6.0")) for name in "ab"
+        name: Line(4, 100, 0, Decimal("0.25"), Decimal("6.0"), Decimal("0.05")) for name in "ab"
     }
 
 
 def test_tasks_of_all_jobs_are_added_and_the_most_expensive_is_first() -> None:
     lines = by_task([summary("a"), summary("b")])
     assert list(lines) == ["classify", "embed"]
-    assert lines["embed"] == Line(4, 200, 0, Decimal("0.50"), Decimal("12.0"))
+    assert lines["embed"] == Line(4, 200, 0, Decimal("0.50"), Decimal("12.0"), Decimal("0.10"))
+    assert lines["classify"].wasted_usd == 0
 
 
 def test_executions_without_a_model_are_no_calls() -> None:
@@ -66,7 +68,7 @@ def test_money(line: Line, text: str) -> None:
 def test_a_table_has_its_total_and_fits_a_narrow_terminal() -> None:
     text = printed(table("Per job", by_job([summary("demo-1/a"), summary("demo-1/b")], "demo-1/")))
     assert [line.split() for line in text.splitlines() if line.strip().startswith("all")] == [
-        ["all", "8", "200", "0.5000", "1.5"]
+        ["all", "8", "200", "0.5000", "0.1000", "1.5"]
     ]
     assert max(map(len, text.splitlines())) <= 80
 
@@ -78,8 +80,11 @@ def test_of_very_many_jobs_only_the_first_are_shown_but_all_are_counted() -> Non
     assert f"{40 * 4}" in text
 
 
-def test_tokens_without_a_price_are_named() -> None:
-    assert "100 tokens" in printed(*tables([summary("a")], ""))
+def test_what_came_to_nothing_and_what_has_no_price_is_said() -> None:
+    assert "Spent 0.2500 USD, of which 0.0500 on attempts" in printed(*tables([summary("a")], ""))
+    text = printed(*tables([summary("a") | {"unpriced_tokens": 40}], ""))
+    assert "0.2500 *" in text
+    assert "not counting 40 tokens (40.00%) without a known price" in text
 
 
 def test_pace() -> None:

@@ -1,0 +1,47 @@
+"""Percentiles of latency from the histograms of the rollups, within 5 % of the true ones."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from aurea_celery.storage.rollups import BUCKET_BASE, SMALLEST_BUCKET
+from aurea_celery.storage.schema import metrics_latency_15m
+
+Histogram = Counter[int]
+"""How many executions are in each bucket; histograms can be added."""
+
+
+def latencies(connection: sa.Connection, since: datetime | None) -> dict[str, Histogram]:
+    """The histogram of each task, of what ended since the start of a quarter of an hour, or ever."""
+    _all = metrics_latency_15m.c
+    statement = sa.select(_all.task_name, _all.bucket, sa.func.sum(_all.executions).label("executions"))
+    if since is not None:
+        statement = statement.where(_all.quarter_at >= since)
+    found: dict[str, Histogram] = {}
+    for row in connection.execute(statement.group_by(_all.task_name, _all.bucket)):
+        found.setdefault(row.task_name, Histogram())[row.bucket] = int(row.executions)
+    return found
+
+
+def percentile(histogram: Histogram, percent: int) -> float | None:
+    """The latency in milliseconds that so many percent of the executions do not exceed; None if there are none.
+
+    >>> round(percentile(Histogram({10: 95, 30: 5}), 95)), percentile(Histogram(), 50)
+    (2, None)
+    """
+    rank = math.ceil(histogram.total() * percent / 100)
+    below = 0
+    for bucket in sorted(histogram):
+        below += histogram[bucket]
+        if below >= rank:
+            return _middle_ms(bucket)
+    return None
+
+
+def _middle_ms(bucket: int) -> float:
+    """What is at most 5 % from all latencies in a bucket; the smallest holds those without any."""
+    return 0.0 if bucket == SMALLEST_BUCKET else BUCKET_BASE**bucket * 2 / (1 + BUCKET_BASE)
