@@ -76,7 +76,7 @@ def test_before_while_and_after_somebody_writes(installation: Installation) -> N
     unwritten = check(installation)
     writer = installation.writer()
     installation.wait_for_executions(30)
-    names = ("aurea_metrics", "aurea_metrics.unacked")
+    names = ("aurea_metrics", "aurea_metrics.unacked_index")
     wait_until(lambda: not any(installation.length_of(name) for name in names), "every message acknowledged")
     written = check(installation, *ALONE, "--broker", installation.broker_url, "--by-process")
     writer.stop()
