@@ -142,7 +142,7 @@ class Side:
                         processes.add(one.source.source_id)
                     message.ack()
             queue.close()
-        unsent = sum(not is_empty(path) for path in self._outbox.glob("*/*"))
+        unsent = sum(not is_empty(path) for path in self._outbox.glob("*/[!.]*"))
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         return Recorded(executions, len(processes), unsent, lines)
 
@@ -152,7 +152,7 @@ class Side:
         delivery = aurea.delivery()
         assert delivery is not None
         seen: list[Path] | None = None
-        while seen != (seen := sorted(self._outbox.glob("*/*"))):  # it takes over some folders at a time
+        while seen != (seen := sorted(self._outbox.glob("*/[!.]*"))):  # it takes over some folders at a time
             delivery.start_shipping()
             aurea.stop()
         aurea.close()

@@ -169,7 +169,7 @@ def test_what_is_nowhere_is_missing(installation: Installation) -> None:
     run_script(installation, 1)
     with redis.Redis.from_url(installation.broker_url) as client:
         client.flushall()
-    for folder in installation.outbox.glob("*/*"):
+    for folder in installation.outbox.glob("*/[!.]*"):
         shutil.rmtree(folder)
     here = msgspec.structs.replace(source(captured=13), host=socket.gethostname(), pid=311)
     there = msgspec.structs.replace(source(captured=3), host="web-2", pid=7)
