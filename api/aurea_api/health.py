@@ -13,8 +13,10 @@ from aurea_api.responses import json_response
 from aurea_api.store import Store
 from aurea_celery._version import __version__
 from aurea_celery.errors import DatabaseError, SchemaMismatch
+from aurea_celery.price_lists import list_prices
 from aurea_celery.queue_look import bound_calls, waiting_messages
 from aurea_celery.settings import Settings
+from aurea_celery.storage.prices import edition_name
 from aurea_celery.storage.pulse import Pulse, read_pulse
 
 LOOK_TIMEOUT_SECONDS = 1.0
@@ -58,13 +60,15 @@ def health(store: Store, queue: Queue) -> Response:
         with store.connect() as connection:
             connection.execute(sa.text(f"SET LOCAL statement_timeout = '{MOST_STATEMENT_SECONDS}s'"))
             pulse = read_pulse(connection)
+            listed = list_prices(edition_name(connection))
     except DatabaseError as error:
         part, sentence = "database", "the database does not answer; check that it runs"
         if isinstance(error, SchemaMismatch):
             part, sentence = "schema", str(error)
         return json_response({"status": "unhealthy", "failing": part, "error": sentence}, 503)
     parts = {"status": "healthy", "database": "ok", "schema": "ok", "version": __version__}
-    return json_response(parts | _pipeline(pulse, queue.messages(), queue.name))
+    prices = {"list_prices": {"edition": listed.edition, "age_days": listed.age_days}}
+    return json_response(parts | _pipeline(pulse, queue.messages(), queue.name) | prices)
 
 
 def _pipeline(pulse: Pulse, messages: int | None, queue: str) -> dict[str, Any]:

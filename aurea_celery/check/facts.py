@@ -13,6 +13,7 @@ from aurea_celery.clock import now_us
 from aurea_celery.delivery.folders import outbox_root
 from aurea_celery.delivery.outbox_look import FoundFolder, OutboxLook, look_at_outbox, oldest_of_last
 from aurea_celery.events import Source, clean_text
+from aurea_celery.price_lists import ListPrices, list_prices
 from aurea_celery.queue_look import bound_calls, waiting_messages
 from aurea_celery.settings import Settings
 from aurea_celery.storage.audit import audit
@@ -61,6 +62,7 @@ class Facts:
     pulse: Pulse
     broker: Broker | None
     held: Held | None
+    list_prices: ListPrices
 
     @property
     def messages(self) -> int | None:
@@ -104,6 +106,7 @@ def _look(database_url: str, settings: Settings, app: Celery | None, every_proce
         pulse=audited.pulse,
         broker=broker,
         held=_held(outbox, found, processes) if outbox else None,
+        list_prices=list_prices(audited.fetched_prices),
     )
 
 

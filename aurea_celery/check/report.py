@@ -22,6 +22,8 @@ def as_text(facts: Facts, *, by_process: bool) -> str:
     lines = [f"{finding.sentence}." for finding in findings(facts)]
     left_out = {"excluded": facts.books.excluded, "sampled out": facts.books.sampled_out}
     lines += [f"Left out by the settings: {count:,} {how}." for how, count in left_out.items() if count]
+    if facts.list_prices.is_stale:
+        lines.append(f"List prices: {facts.list_prices}.")
     rows: list[tuple[str, Books | ProcessBooks]] = [(ALL, facts.books)]
     if by_process:
         rows += [(f"{process.host} pid {process.pid}", process) for process in facts.processes]
@@ -45,6 +47,7 @@ def as_json(facts: Facts, *, by_process: bool) -> bytes:
             "writer": facts.pulse.writer(facts.messages),
             "last_write": facts.pulse.last_write,
             "queue_messages": facts.messages,
+            "list_prices": {"edition": facts.list_prices.edition, "age_days": facts.list_prices.age_days},
             "outbox": None if facts.held is None else _outbox(facts.held),
         }
         | ({"processes": [_process(process) for process in facts.processes]} if by_process else {})

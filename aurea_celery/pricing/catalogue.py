@@ -59,6 +59,7 @@ class Catalogue:
         self.snapshot = get_snapshot() if snapshot is None else snapshot
         self.edition = edition
         self._price_at = functools.lru_cache(maxsize=8192)(self._find_price)
+        self._newest_change_by = functools.lru_cache(maxsize=1)(self._find_newest_change)
         self._model_of = functools.lru_cache(maxsize=8192)(self._find_model)
 
     def price(self, model: str, provider: str | None, service_tier: str | None, at: datetime) -> Price | Unknown | None:
@@ -71,7 +72,9 @@ class Catalogue:
     @property
     def newest_change(self) -> date:
         """The day of the latest change of a price that the book knows of: it is no older than that."""
-        today = datetime.now(UTC).date()
+        return self._newest_change_by(datetime.now(UTC).date())
+
+    def _find_newest_change(self, today: date) -> date:
         days = (
             one.constraint.start_date
             for provider in self.snapshot.providers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
+from datetime import datetime
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 from aurea_celery.storage import rollups
 from aurea_celery.storage.books import Books, ProcessBooks, read_books, read_process_books
 from aurea_celery.storage.database import check_schema, create_engine, translating
+from aurea_celery.storage.prices import edition_name
 from aurea_celery.storage.pulse import Pulse, read_pulse
 from aurea_celery.storage.queries import rollup_differences
 
@@ -18,13 +20,15 @@ from aurea_celery.storage.queries import rollup_differences
 class Audit(Struct, frozen=True, kw_only=True):
     """The books, and how many sums of each rollup differ from the rows they are made of.
 
-    ``processes`` are those that were asked for, and those of which something is missing.
+    ``processes`` are those that were asked for, and those of which something is missing; ``fetched_prices`` is the
+    edition of the list prices that was fetched, and when.
     """
 
     books: Books
     processes: list[ProcessBooks]
     pulse: Pulse
     rollup_differences: dict[str, int]
+    fetched_prices: tuple[str, datetime] | None
 
     @property
     def is_clean(self) -> bool:
@@ -48,6 +52,7 @@ def audit(url: str, source_ids: Collection[str] = (), *, every_process: bool = F
             processes=read_process_books(connection, source_ids, every_process=every_process),
             pulse=read_pulse(connection),
             rollup_differences=rollup_differences(connection),
+            fetched_prices=edition_name(connection),
         )
 
 

@@ -172,6 +172,7 @@ def test_machines_get_json(database_url: str) -> None:
     assert found.exit_code == 1
     answer = json.loads(found.stdout)
     assert answer.pop("last_write").endswith("Z")
+    assert answer.pop("list_prices").keys() == {"edition", "age_days"}
     books = {
         "captured": 2,
         "published": 1,

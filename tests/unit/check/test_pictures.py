@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from aurea_celery.check.facts import Broker, Facts, Held
 from aurea_celery.check.findings import EXIT_STATUS, REASONS
 from aurea_celery.check.report import as_text, exit_status
 from aurea_celery.clock import from_us
+from aurea_celery.price_lists import ListPrices
 from aurea_celery.storage.books import Books, ProcessBooks
 from aurea_celery.storage.pulse import Pulse
 
@@ -37,7 +39,9 @@ def process(pid: int, captured: int, written: int, **dropped: int) -> ProcessBoo
     )
 
 
-def facts(*processes: ProcessBooks, silent_seconds: float = 1.0, messages: int = 0, **held: int) -> Facts:
+def facts(
+    *processes: ProcessBooks, silent_seconds: float = 1.0, age_days: int = 0, messages: int = 0, **held: int
+) -> Facts:
     dropped = {reason: count for one in processes for reason, count in one.dropped_by_reason.items()}
     return Facts(
         host="web-1",
@@ -70,6 +74,7 @@ def facts(*processes: ProcessBooks, silent_seconds: float = 1.0, messages: int =
             oldest_seconds=3.4,
             unreadable=0,
         ),
+        list_prices=ListPrices("genai-prices", datetime.now(UTC).date() - timedelta(days=age_days)),
     )
 
 
@@ -122,3 +127,12 @@ def test_an_outbox_that_cannot_be_read_is_not_accounted_for() -> None:
 
     assert as_text(seen, by_process=False).startswith(f"2 outboxes cannot be read in {ROOT}; run this as the user")
     assert exit_status(seen) == 3
+
+
+def test_old_list_prices_are_said_and_are_no_fault() -> None:
+    stale, fresh = (facts(process(311, 5, 5), age_days=days) for days in (31, 30))
+
+    said = "List prices: genai-prices, 31 days old; fetch newer ones: aurea prices refresh."
+    assert as_text(stale, by_process=False).splitlines()[1] == said
+    assert "List prices" not in as_text(fresh, by_process=False)
+    assert exit_status(stale) == 0
