@@ -51,7 +51,7 @@ class ListPrices(NamedTuple):
 
 def list_prices(fetched: tuple[str, datetime] | None) -> ListPrices:
     """The list prices that apply, given what :func:`aurea_celery.storage.prices.edition_name` says."""
-    if fetched is None:
+    if fetched is None or _is_outdated(fetched[1]):
         catalogue = _catalogue(None)
         return ListPrices(catalogue.edition, catalogue.newest_change)
     edition, fetched_at = fetched
@@ -64,7 +64,14 @@ def pricing_of(lists: Lists) -> PriceBook:
     >>> pricing_of(Lists([], None)).catalogue.edition.split()[0]
     'genai-prices'
     """
-    return PriceBook([own_price_of(row) for row in lists.own], _catalogue(lists.edition))
+    fetched = lists.edition
+    newest = None if fetched is None or _is_outdated(fetched.fetched_at) else fetched
+    return PriceBook([own_price_of(row) for row in lists.own], _catalogue(newest))
+
+
+def _is_outdated(fetched_at: datetime) -> bool:
+    """Whether a list was fetched before the installed package was made, which knows more then."""
+    return _catalogue(None).newest_change > fetched_at.astimezone(UTC).date()
 
 
 def own_price_of(row: Mapping[str, Any]) -> OwnPrice:
@@ -80,9 +87,9 @@ def own_price_of(row: Mapping[str, Any]) -> OwnPrice:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _catalogue(edition: Edition | None) -> Catalogue:
-    """The list prices; reading an edition takes a second, so that the last one is kept."""
+    """The list prices; reading an edition takes a second, so that it is kept, beside the installed one."""
     if edition is None:
         return Catalogue()
     return catalogue_of(json.loads(edition.data), edition.edition)

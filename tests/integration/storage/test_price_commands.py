@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
-from tests.support.databases import scalar
+from tests.support.databases import connected, scalar
 from tests.support.recorded import execution, model_call, write
 
 Run = Callable[..., str]
@@ -159,6 +160,11 @@ def test_a_fetched_list_is_used_by_every_writer(run: Run, database_url: str, pri
     assert "genai-prices fetched" in run("prices", "list")
     assert '"input":"4"' in run("prices", "check", "fresh-1")
     assert run("prices", "check", "gpt-5", status=1), "the fetched list takes the place of the package's"
+
+    with connected(database_url) as connection:
+        connection.execute(sa.text("UPDATE price_books SET fetched_at = '2020-01-01'"))
+    assert '"input"' in run("prices", "check", "gpt-5"), "until a newer package is installed"
+    assert "fetched" not in run("prices", "list")
 
 
 @pytest.mark.parametrize("path", ["/gone", "/page.html"])
