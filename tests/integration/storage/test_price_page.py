@@ -26,7 +26,8 @@ def blocks(language: str) -> list[str]:
 
 
 def without_edition(text: str) -> str:
-    """What stays the same when genai-prices has a newer release."""
+    """What stays the same when genai-prices has a newer release, and when the list prices age."""
+    text = re.sub(r"^List prices: genai-prices .*$", "List prices", text, flags=re.MULTILINE)
     return re.sub(r"genai-prices [\d.]+ (\S+) [0-9a-f]{8}", r"genai-prices \1", text).strip()
 
 
