@@ -32,12 +32,24 @@ from aurea_celery.delivery.outbox import LOOK_SECONDS
 from chaos.schedule import Call
 from chaos.truth import Execution
 
-PRICES: dict[str, Decimal | None] = {
-    "gpt-4": Decimal("0.00003"),
-    "gpt-4-turbo": Decimal("0.00001"),
+
+class TokenPrice(NamedTuple):
+    """What a token costs in USD."""
+
+    input: Decimal
+    output: Decimal
+
+    def cost(self, call: Call) -> Decimal:
+        """What a call costs in USD."""
+        return call.input_tokens * self.input + call.output_tokens * self.output
+
+
+PRICES: dict[str, TokenPrice | None] = {
+    "gpt-4": TokenPrice(Decimal("0.00003"), Decimal("0.00006")),
+    "gpt-4-turbo": TokenPrice(Decimal("0.00001"), Decimal("0.00003")),
     "house-model": None,
 }
-"""USD per token, as published for these models; what the house's own costs is not known."""
+"""As published for these models; what the house's own costs is not known."""
 
 STATUSES_OF_ENDING = {
     "success": {"success"},
@@ -240,7 +252,7 @@ def _sums(calls: Iterable[Call]) -> dict[str, Sum]:
     sums: dict[str, Sum] = defaultdict(Sum)
     for call in calls:
         tokens, price = call.input_tokens + call.output_tokens, PRICES[call.model]
-        cost = Sum(unpriced_tokens=tokens) if price is None else Sum(cost_usd=tokens * price)
+        cost = Sum(unpriced_tokens=tokens) if price is None else Sum(cost_usd=price.cost(call))
         sums[call.model] = sums[call.model].plus(Sum(1, call.input_tokens, call.output_tokens)).plus(cost)
     return dict(sums)
 

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from aurea_celery.storage.audit import audit
@@ -16,8 +17,16 @@ from tests.support.servers import InstalledPostgres, wait_until
 
 QUEUE, HELD = "aurea_metrics", "aurea_metrics.unacked_index"
 VISIBILITY = {"AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": "1"}
+NO_QUESTIONS = {"AUREA_BUDGET_REFRESH_SECONDS": "0"}
 RECEIVED = "Task aurea_celery.write_metrics["
 SCRIPT = "tests.support.script"
+
+
+@pytest.fixture
+def installation(installation: Installation) -> Installation:
+    """One whose processes send nothing but events, since messages are counted here."""
+    installation.settings |= NO_QUESTIONS
+    return installation
 
 
 def cpu_seconds(process: Process) -> float:
@@ -70,6 +79,7 @@ def test_a_long_outage_of_the_database(
         Installation(tmp_path, broker_url, url) as installation,
         Installation(tmp_path, broker_url, database_url) as clock,
     ):
+        installation.settings |= NO_QUESTIONS
         writer = installation.writer(**VISIBILITY)
         run_scripts(installation, [1])
         installation.wait_for_executions(1)

@@ -36,6 +36,7 @@ class Installation:
         self.outbox = folder / "outbox"
         self.truth = folder / "truth"
         self.truth.touch()
+        self.settings: dict[str, str] = {}
         self._processes: list[Process] = []
         self.app = Celery("client", broker=broker_url)
 
@@ -51,6 +52,7 @@ class Installation:
             "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": "3",
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "default",
+            **self.settings,
         }
 
     def worker(self, *options: str, app: str = "tests.support.user_app", **environ: str) -> Process:

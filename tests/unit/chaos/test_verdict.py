@@ -58,7 +58,7 @@ def row_of(execution: Execution, status: str | None, model: str, made: Sequence[
         input_tokens=sum(one.input_tokens for one in made),
         output_tokens=sum(one.output_tokens for one in made),
         unpriced_tokens=tokens if price is None else 0,
-        cost_usd=tokens * price if price is not None else Decimal(0),
+        cost_usd=sum((price.cost(one) for one in made), Decimal(0)) if price is not None else Decimal(0),
     )
 
 
