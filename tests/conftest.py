@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import pytest
 
-from aurea_celery import _guard
+from aurea_celery import _guard, plugin
 from aurea_celery.capture import registry
 from aurea_celery.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.databases import Databases
@@ -34,8 +34,12 @@ def _outbox_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _apart_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is captured but what a test asks for, whatever apps other tests have imported, and logs are not held."""
+    """Nothing is captured but what a test asks for, whatever apps other tests have imported, and logs are not held.
+
+    Nor does a worker of one test make the outboxes of the others' apps: they would be in the user's own folder.
+    """
     monkeypatch.setattr(registry, "_doors", weakref.WeakKeyDictionary())
+    monkeypatch.setattr(plugin, "_installed", weakref.WeakSet())
     monkeypatch.setattr(_guard, "_last_logged", {})
 
 
