@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 
-from aurea_api.body import read_event
+from aurea_api import creation, jobs
+from aurea_api.broker_queue import Queue
+from aurea_api.calls import Call, Services
 from aurea_api.errors import register_error_handlers
-from aurea_api.health import Queue, health
-from aurea_api.jobs import AnyText, requested_job
-from aurea_api.parameters import read_page
-from aurea_api.responses import json_response
+from aurea_api.health import health
+from aurea_api.parameters import Page
+from aurea_api.paths import AnyText, requested_job
 from aurea_api.store import Store
-from aurea_celery.clock import from_us
 from aurea_celery.settings import Settings, read_environment, require_database_url
-from aurea_celery.storage import queries
+from aurea_celery.storage.queries import JobSummary
 
-UNKNOWN_JOB = "nothing is known of this job; check its id, or wait until the writer has written its first task"
+JOB_PATH = "/metrics/jobs/{job_id}"
+JOB_RULE = "/metrics/jobs/<aurea_any:rest>"
+
+CALLS = (
+    Call("GET", "/health", health, dict[str, Any]),
+    Call("GET", "/metrics/jobs", jobs.list_jobs, jobs.JobList, query=Page),
+    Call("GET", JOB_PATH, jobs.job_summary, JobSummary),
+    Call("GET", f"{JOB_PATH}/details", jobs.job_details, jobs.JobRows, query=Page),
+    Call("POST", "/metrics", creation.create_metric, creation.Created, status=201),
+)
+"""All calls, in the order in which they are described."""
+
+JOB_CALLS = {call.path.removeprefix(JOB_PATH).lstrip("/"): call for call in CALLS if call.path.startswith(JOB_PATH)}
+"""Those of one job, by what follows its id."""
 
 
 def create_blueprint(database_url: str | None = None) -> Blueprint:
@@ -33,54 +47,23 @@ def create_blueprint(database_url: str | None = None) -> Blueprint:
         ConfigurationError: If no database is named, its URL is not one of PostgreSQL's, or a setting is wrong.
     """
     settings = Settings.load({}, read_environment(), {})
-    store = Store(database_url or require_database_url())
+    services = Services(Store(database_url or require_database_url()), Queue(settings))
     blueprint = Blueprint("aurea", __name__)
     blueprint.record_once(_add_converter)
-    blueprint.add_url_rule("/health", "health", partial(health, store, Queue(settings)))
-    blueprint.add_url_rule("/metrics/jobs", "list_jobs", partial(list_jobs, store))
-    blueprint.add_url_rule("/metrics/jobs/<aurea_any:rest>", "show_job", partial(show_job, store))
-    blueprint.add_url_rule("/metrics", "create_metric", partial(create_metric, store), methods=["POST"])
+    for call in CALLS:
+        if call not in JOB_CALLS.values():
+            blueprint.add_url_rule(call.path, call.name, partial(call.serve, services), methods=[call.method])
+    blueprint.add_url_rule(JOB_RULE, "job", partial(_serve_job, services))
     register_error_handlers(blueprint)
     return blueprint
 
 
-def list_jobs(store: Store) -> Response:
-    """A page of all jobs, most recently updated first."""
-    page = read_page(request.args)
-    with store.connect() as connection:
-        return json_response({"jobs": queries.jobs(connection, page.limit, page.offset)})
-
-
-def show_job(store: Store, rest: str) -> Response:
-    """A job's sums, or a page of its rows."""
-    job = requested_job(rest, request.environ)
+def _serve_job(services: Services, rest: str) -> Response:
+    """Answer a call about the job that the path names."""
+    job = requested_job(rest, request.environ, JOB_CALLS)
     if "\0" in job.job_id:
-        abort(404, UNKNOWN_JOB)
-    return _job_details(store, job.job_id) if job.is_details else _job_summary(store, job.job_id)
-
-
-def create_metric(store: Store) -> Response:
-    """Write one execution that was measured elsewhere."""
-    event = read_event(request)
-    with store.connect() as connection:
-        store.write(event)
-        rows = queries.event_rows(connection, event.event_id, from_us(event.ended_at_us))
-    return json_response({"message": "Metric created", "metric": rows[0]}, 201)
-
-
-def _job_summary(store: Store, job_id: str) -> Response:
-    with store.connect() as connection:
-        summary = queries.job_summary(connection, job_id)
-    return json_response(summary) if summary else abort(404, UNKNOWN_JOB)
-
-
-def _job_details(store: Store, job_id: str) -> Response:
-    page = read_page(request.args)
-    with store.connect() as connection:
-        rows = queries.job_details(connection, job_id, page.limit, page.offset)
-        if not rows and not queries.job_exists(connection, job_id):
-            abort(404, UNKNOWN_JOB)
-    return json_response({"job_id": job_id, "count": len(rows), "metrics": rows})
+        jobs.unknown_job()
+    return JOB_CALLS[job.part].serve(services, job.job_id)
 
 
 def _add_converter(state: BlueprintSetupState) -> None:

@@ -1,67 +1,53 @@
-"""Which job a request is about. A job's id may hold any character, so that the path as it was sent decides.
-
-==========================================  =================================
-path as sent                                 means
-==========================================  =================================
-``/metrics/jobs/a``                          the sums of ``a``
-``/metrics/jobs/a/details``                  the rows of ``a``
-``/metrics/jobs/a%2Fdetails``                the sums of ``a/details``
-``/metrics/jobs/a%2Fdetails/details``        the rows of ``a/details``
-``/metrics/jobs/a/b``                        the sums of ``a/b``, for convenience
-==========================================  =================================
-"""
+"""The calls about jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes
+from typing import NoReturn
 
-from werkzeug.routing import BaseConverter
+from flask import abort
+from msgspec import Struct
 
-DETAILS = "details"
-
-
-class AnyText(BaseConverter):
-    """The rest of a path, slashes and line breaks included."""
-
-    regex = r"[\s\S]+"
-    part_isolating = False
+from aurea_api.calls import Services
+from aurea_api.parameters import NoQuery, Page
+from aurea_celery.storage import queries
+from aurea_celery.storage.queries import JobLine, JobSummary, Metric
 
 
-class JobPath(NamedTuple):
-    """The job a path names, and whether it asks for its rows."""
+class JobList(Struct, frozen=True):
+    """A page of all jobs."""
+
+    jobs: list[JobLine]
+
+
+class JobRows(Struct, frozen=True):
+    """A page of a job's rows; ``count`` is how many are on it."""
 
     job_id: str
-    is_details: bool
+    count: int
+    metrics: list[Metric]
 
 
-def requested_job(rest: str, environ: Mapping[str, Any]) -> JobPath:
-    """Read what follows ``/metrics/jobs/``: ``rest`` as the server decoded it, and the request's WSGI environment.
-
-    >>> requested_job("a/details", {"RAW_URI": "/metrics/jobs/a/details?limit=1"})
-    JobPath(job_id='a', is_details=True)
-    >>> requested_job("a/details", {"RAW_URI": "/metrics/jobs/a%2Fdetails"})
-    JobPath(job_id='a/details', is_details=False)
-    """
-    segments = _segments(rest, environ.get("RAW_URI") or environ.get("REQUEST_URI") or "")
-    if len(segments) > 1 and segments[-1] == DETAILS:
-        return JobPath("/".join(segments[:-1]), is_details=True)
-    return JobPath("/".join(segments), is_details=False)
+def list_jobs(services: Services, page: Page) -> JobList:
+    """A page of all jobs, most recently updated first."""
+    with services.store.connect() as connection:
+        return JobList(queries.jobs(connection, page.limit, page.offset))
 
 
-def _segments(rest: str, raw_uri: str) -> list[str]:
-    """The last segments of the path as it was sent that make ``rest``, each decoded on its own.
+def job_summary(services: Services, _: NoQuery, job_id: str) -> JobSummary:
+    """What a job spent, in all, by task and by model."""
+    with services.store.connect() as connection:
+        return queries.job_summary(connection, job_id) or unknown_job()
 
-    A proxy or a mounting app may have changed the beginning of the path. Where the end was changed too, or the server
-    does not tell what was sent, an encoded slash cannot be told from a plain one.
-    """
-    path = raw_uri.partition("?")[0]
-    parts = [unquote_to_bytes(part.encode("latin-1", "replace")).decode("utf-8", "replace") for part in path.split("/")]
-    length = -1
-    for start in range(len(parts) - 1, -1, -1):
-        length += 1 + len(parts[start])
-        if length >= len(rest):
-            found = parts[start:]
-            return found if "/".join(found) == rest else rest.split("/")
-    return rest.split("/")
+
+def job_details(services: Services, page: Page, job_id: str) -> JobRows:
+    """A page of a job's rows, newest first."""
+    with services.store.connect() as connection:
+        rows = queries.job_details(connection, job_id, page.limit, page.offset)
+        if not rows and not queries.job_exists(connection, job_id):
+            unknown_job()
+    return JobRows(job_id, len(rows), rows)
+
+
+def unknown_job() -> NoReturn:
+    """404."""
+    abort(404, "nothing is known of this job; check its id, or wait until the writer has written its first task")

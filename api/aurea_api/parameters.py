@@ -1,40 +1,98 @@
-"""The query parameters of the calls that answer in pages."""
+"""The query parameters of a call: a struct declares them, and its metadata says what a wrong one must be."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
 
+import msgspec
 from flask import abort
+from msgspec import Meta, Struct, inspect
+from werkzeug.datastructures import MultiDict
 
-DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+MAX_LIMIT = 1000
 MAX_OFFSET = 2**53 - 1
+SHOWN_CHARACTERS = 50
+
+# msgspec would also read 1e2 as a whole number, and a number as the seconds since 1970.
+STRICT = {inspect.IntType: "[0-9]{1,16}", inspect.DateTimeType: r"\d{4}-\d{2}-\d{2}T.*"}
 
 
-class Page(NamedTuple):
+def must_be(what: str, **rules: Any) -> Meta:
+    """The metadata of a parameter: its rules for the validator, and the words for whoever breaks them."""
+    return Meta(extra={"must": what}, **rules)
+
+
+Limit = Annotated[int, must_be(f"a whole number from 1 to {MAX_LIMIT}", ge=1, le=MAX_LIMIT)]
+Offset = Annotated[int, must_be(f"a whole number from 0 to {MAX_OFFSET}", ge=0, le=MAX_OFFSET)]
+
+
+class NoQuery(Struct, frozen=True):
+    """No parameters."""
+
+
+class Page(Struct, frozen=True, kw_only=True):
     """Which part of a list is asked for."""
 
-    limit: int
-    offset: int
+    limit: Limit = 100
+    offset: Offset = 0
 
 
-def read_page(parameters: Mapping[str, str]) -> Page:
-    """Read ``limit`` and ``offset``.
+Query = TypeVar("Query", bound=Struct)
+
+
+def read_query(given: MultiDict[str, str], kind: type[Query]) -> Query:
+    """The parameters of a request; a list takes all that are given under its name.
 
     Raises:
-        werkzeug.exceptions.BadRequest: If one is not a whole number in its range.
+        werkzeug.exceptions.BadRequest: If one is unknown, wrong, or given twice where one is meant.
 
-    >>> read_page({"limit": "10"})
+    >>> read_query(MultiDict({"limit": "10"}), Page)
     Page(limit=10, offset=0)
     """
-    return Page(
-        _number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT), _number(parameters, "offset", 0, 0, MAX_OFFSET)
-    )
+    fields = _fields(kind)
+    for name in given:
+        if name not in fields:
+            abort(400, f"Unknown parameter: {name[:SHOWN_CHARACTERS]!a}; this call takes {_names(fields)}")
+    return kind(**{name: fields[name].read(given.getlist(name)) for name in given})
 
 
-def _number(parameters: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
-    text = parameters.get(name, str(default))
-    if not re.fullmatch("[0-9]{1,16}", text) or not least <= int(text) <= most:
-        abort(400, f"{name} must be a whole number from {least} to {most}")
-    return int(text)
+class _Field(Struct, frozen=True):
+    """One parameter: how its texts are read."""
+
+    name: str
+    type: Any
+    is_list: bool
+    must: str
+    pattern: str
+
+    def read(self, texts: list[str]) -> Any:
+        if not self.is_list and len(texts) > 1:
+            abort(400, f"{self.name} was given more than once")
+        if all(re.fullmatch(self.pattern, text, re.DOTALL) for text in texts):
+            with contextlib.suppress(msgspec.ValidationError):
+                return msgspec.convert(texts if self.is_list else texts[0], self.type, strict=False)
+        return abort(400, f"{self.name} must be {self.must}")
+
+
+@cache
+def _fields(kind: type[Struct]) -> dict[str, _Field]:
+    described = cast("inspect.StructType", inspect.type_info(kind)).fields
+    declared = msgspec.structs.fields(kind)
+    return {one.name: _field(one.name, one.type, two.type) for one, two in zip(declared, described, strict=True)}
+
+
+def _field(name: str, declared: Any, described: inspect.Type) -> _Field:
+    is_list = isinstance(described, inspect.ListType)
+    if isinstance(described, inspect.ListType):
+        described = described.item_type
+    if isinstance(described, inspect.UnionType):  # with None, which is not to be had from a text
+        described = next(one for one in described.types if not isinstance(one, inspect.NoneType))
+    words = cast("inspect.Metadata", described)
+    return _Field(name, declared, is_list, (words.extra or {})["must"], STRICT.get(type(words.type), ".*"))
+
+
+def _names(fields: dict[str, _Field]) -> str:
+    return ", ".join(fields) or "none"

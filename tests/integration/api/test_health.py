@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from celery import Celery
 from flask.testing import FlaskClient
 
-from aurea_api import create_app, health
+from aurea_api import broker_queue, create_app, health
 from aurea_celery.clock import now_us
 from tests.support.api import METRIC, Answer, get, post
 from tests.support.databases import connected
@@ -128,7 +128,7 @@ def test_the_queue_is_looked_at_where_its_broker_is_named(
     database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUREA_BROKER_URL", broker_url)
-    monkeypatch.setattr(health, "LOOK_KEPT_SECONDS", 3600.0)
+    monkeypatch.setattr(broker_queue, "LOOK_KEPT_SECONDS", 3600.0)
     write(database_url, execution())
     make_old(database_url, "14 minutes")
     client = create_app(database_url).test_client()
@@ -137,7 +137,7 @@ def test_the_queue_is_looked_at_where_its_broker_is_named(
         for _ in range(3):
             app.send_task("aurea_celery.write_metrics", args=("{}",), queue="aurea_metrics")
     kept = get(client, "/health")
-    monkeypatch.setattr(health, "LOOK_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(broker_queue, "LOOK_KEPT_SECONDS", 0.0)
     waiting = get(client, "/health")
 
     assert pipeline_of(empty) == pipeline_of(kept) == ("ok", None, "idle", 0, 0)

@@ -165,3 +165,18 @@ def test_a_job_id_with_nul_is_of_no_job(client: FlaskClient) -> None:
 def test_an_app_is_not_made_for_a_wrong_database(url: str) -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL"):
         create_app(url)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/metrics/jobs?limits=1", "Unknown parameter: 'limits'; this call takes limit, offset"),
+        ("/health?limit=1", "Unknown parameter: 'limit'; this call takes none"),
+        ("/metrics/jobs?limit=1&limit=2", "limit was given more than once"),
+        ("/metrics/jobs?limit=1e2", "limit must be a whole number from 1 to 1000"),
+    ],
+)
+def test_a_parameter_that_is_unknown_or_given_twice_is_named(client: FlaskClient, path: str, said: str) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, sentence_of(answer)) == (400, said)
