@@ -11,6 +11,7 @@ import click
 
 from aurea_celery.budget import ON_EXCEED, PERIODS, dollars
 from aurea_celery.commands.base import Command, Dollars, connected
+from aurea_celery.commands.figures import percent
 from aurea_celery.errors import AureaError, ConfigurationError
 from aurea_celery.events import TEXT_MAX_CHARACTERS
 
@@ -109,7 +110,8 @@ def _line(standing: BudgetStanding) -> str:
     zone = "" if standing.key.period == "job" else f" ({standing.time_zone})"
     line = f"{_name(standing.key)}{zone}: {dollars(standing.usd)}, then {standing.on_exceed}; {_spent(standing)}"
     if standing.unpriced_tokens:
-        line += f"; not counted, for want of a price: {standing.unpriced_tokens:,} tokens"
+        share = percent(standing.unpriced_tokens, standing.total_tokens)
+        line += f"; not counted, for want of a price: {standing.unpriced_tokens:,} tokens ({share} of all)"
     return line
 
 

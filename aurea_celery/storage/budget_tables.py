@@ -50,6 +50,7 @@ budget_spend = Table(
     Column("period_at", DateTime(timezone=True), nullable=False, comment="start of the period; 1970 for a job's life"),
     Column("job_id", Text, nullable=False, comment="'' is all jobs together"),
     Column("spent_usd", Numeric, nullable=False),
+    Column("token_count", BigInteger, nullable=False),
     Column("unpriced_tokens", BigInteger, nullable=False),
     Column("last_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("budget_id", "period_at", "job_id"),

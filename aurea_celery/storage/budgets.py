@@ -40,6 +40,7 @@ class BudgetStanding(Struct, frozen=True, kw_only=True):
     jobs: int
     used_up: int
     spent_usd: Decimal
+    total_tokens: int
     unpriced_tokens: int
 
 
@@ -93,6 +94,7 @@ def list_budgets(connection: sa.Connection) -> list[BudgetStanding]:
             jobs=row.jobs,
             used_up=row.used_up,
             spent_usd=row.spent_usd,
+            total_tokens=int(row.token_count),
             unpriced_tokens=int(row.unpriced_tokens),
         )
         for row in connection.execute(_STANDINGS)
@@ -166,7 +168,8 @@ _STATES = sa.text(
 _STANDINGS = sa.text(
     f"WITH current AS ({_CURRENT})"  # noqa: S608 - our own names
     f" SELECT current.*, count(spend) AS jobs, count(spend) FILTER (WHERE {_USED_UP}) AS used_up,"
-    " coalesce(sum(spent_usd), 0) AS spent_usd, coalesce(sum(unpriced_tokens), 0) AS unpriced_tokens"
+    " coalesce(sum(spent_usd), 0) AS spent_usd, coalesce(sum(token_count), 0) AS token_count,"
+    " coalesce(sum(unpriced_tokens), 0) AS unpriced_tokens"
     " FROM current LEFT JOIN budget_spend AS spend USING (budget_id, period_at)"
     " GROUP BY budget_id, period_at, job, task, period, usd, on_exceed, time_zone, job_like, task_like, counts_from,"
     " ends_at ORDER BY job, task, period"

@@ -105,7 +105,12 @@ BUDGET_SPEND = Rollup(
         "period_at": start_of_period("created_at"),
         "job_id": "CASE WHEN job = '' THEN '' ELSE job_id END",
     },
-    {"spent_usd": "sum(cost_estimate)", "unpriced_tokens": "sum(unpriced_tokens)", "last_at": "max(created_at)"},
+    {
+        "spent_usd": "sum(cost_estimate)",
+        "token_count": "sum(token_count)",
+        "unpriced_tokens": "sum(unpriced_tokens)",
+        "last_at": "max(created_at)",
+    },
     join="JOIN budgets ON job_id LIKE job_like AND task_name LIKE task_like AND created_at >= counts_from",
 )
 

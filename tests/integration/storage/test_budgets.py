@@ -179,7 +179,7 @@ def test_the_commands(database_url: str) -> None:
 
     assert run(database_url, "list").output.splitlines()[1] == (
         "each job nightly*, over its life: $5.00, then warn; 2 jobs have spent $6.25, 1 of them have used theirs up; "
-        "not counted, for want of a price: 1,234 tokens"
+        "not counted, for want of a price: 1,234 tokens (>99 % of all)"
     )
     assert run(database_url, "remove", "--job", "nightly").exit_code == 0
     again = run(database_url, "remove", "--job", "nightly")

@@ -119,6 +119,7 @@ CREATE TABLE budget_spend (
     period_at TIMESTAMP WITH TIME ZONE NOT NULL,
     job_id TEXT NOT NULL,
     spent_usd NUMERIC NOT NULL,
+    token_count BIGINT NOT NULL,
     unpriced_tokens BIGINT NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT budget_spend_pkey PRIMARY KEY (budget_id, period_at, job_id)
