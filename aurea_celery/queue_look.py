@@ -17,6 +17,14 @@ def unacked_key(queue: str) -> str:
     return f"{queue}.unacked"
 
 
+def address_of(connection: Connection) -> str:
+    """A broker's URL to show and to know it by: without its password, and without saying whether there is one.
+
+    kombu puts the mask of a password also where there is none, or does not, by release.
+    """
+    return connection.as_uri().replace("//:**@", "//")
+
+
 def bound_calls(connection: Connection, timeout_seconds: float) -> Connection:
     """Let no network call of a connection that is not open yet take longer; names of options differ by transport."""
     options: dict[str, Any] = connection.transport_options or {}

@@ -14,7 +14,7 @@ from aurea_celery.delivery.folders import outbox_root
 from aurea_celery.delivery.outbox_look import FoundFolder, OutboxLook, look_at_outbox, oldest_of_last
 from aurea_celery.events import Source, clean_text
 from aurea_celery.price_lists import ListPrices, list_prices
-from aurea_celery.queue_look import bound_calls, waiting_messages
+from aurea_celery.queue_look import address_of, bound_calls, waiting_messages
 from aurea_celery.settings import Settings
 from aurea_celery.storage.audit import audit
 from aurea_celery.storage.books import Books, ProcessBooks
@@ -114,8 +114,8 @@ def _ask(connection: Connection, queue: str) -> Broker:
     try:
         messages = waiting_messages(connection, queue)
     except Exception:  # the transports' errors share no base class
-        return Broker(url=connection.as_uri(), messages=None)
-    return Broker(url=connection.as_uri(), messages=messages)
+        return Broker(url=address_of(connection), messages=None)
+    return Broker(url=address_of(connection), messages=messages)
 
 
 def _with_found(known: list[ProcessBooks], found: dict[str, FoundFolder]) -> list[ProcessBooks]:

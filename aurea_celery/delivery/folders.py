@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.folder import Folder, is_owned
 from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.queue_look import address_of
 from aurea_celery.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MOST_ADOPTED = 16
 
 def outbox_root(connection: Connection, settings: Settings) -> Path:
     """The folder of all that goes to one broker and queue; the broker's password is not part of its name."""
-    destination = hashlib.sha256(f"{connection.as_uri()} {settings.queue}".encode()).hexdigest()[:12]
+    destination = hashlib.sha256(f"{address_of(connection)} {settings.queue}".encode()).hexdigest()[:12]
     return Path(settings.outbox_dir).expanduser() / destination
 
 

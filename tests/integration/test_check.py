@@ -109,10 +109,7 @@ def test_a_broker_that_is_away(installation: Installation) -> None:
     said = check(installation, BROKER_URL=away)
 
     assert said.status == 3
-    assert (
-        said.lines[0]
-        == f"The broker {away.replace('//', '//:**@')} does not answer, so that nobody knows what waits there."
-    )
+    assert said.lines[0] == f"The broker {away} does not answer, so that nobody knows what waits there."
     assert re.fullmatch(
         r"3 executions are on their way: 3 in the outbox of this host, the oldest for \d+ seconds?\.", said.lines[1]
     )
