@@ -8,25 +8,32 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 
-from aurea_api import creation, jobs
+from aurea_api import creation, jobs, timeseries, totals
 from aurea_api.broker_queue import Queue
 from aurea_api.calls import Call, Services
 from aurea_api.errors import register_error_handlers
+from aurea_api.filters import Filters
 from aurea_api.health import health
 from aurea_api.parameters import Page
 from aurea_api.paths import AnyText, requested_job
 from aurea_api.store import Store
 from aurea_celery.settings import Settings, read_environment, require_database_url
 from aurea_celery.storage.queries import JobSummary
+from aurea_celery.storage.tree import Tree
 
 JOB_PATH = "/metrics/jobs/{job_id}"
 JOB_RULE = "/metrics/jobs/<aurea_any:rest>"
 
 CALLS = (
     Call("GET", "/health", health, dict[str, Any]),
-    Call("GET", "/metrics/jobs", jobs.list_jobs, jobs.JobList, query=Page),
+    Call("GET", "/metrics/jobs", jobs.list_jobs, jobs.JobList, query=jobs.JobsQuery),
     Call("GET", JOB_PATH, jobs.job_summary, JobSummary),
     Call("GET", f"{JOB_PATH}/details", jobs.job_details, jobs.JobRows, query=Page),
+    Call("GET", f"{JOB_PATH}/tree", jobs.job_tree, Tree),
+    Call("GET", "/metrics/summary", totals.summary, totals.Summary, query=Filters),
+    Call("GET", "/metrics/tasks", totals.task_totals, totals.TaskRanking, query=totals.Ranking),
+    Call("GET", "/metrics/models", totals.model_totals, totals.ModelRanking, query=totals.Ranking),
+    Call("GET", "/metrics/timeseries", timeseries.timeseries, timeseries.TimeSeries, query=timeseries.SeriesQuery),
     Call("POST", "/metrics", creation.create_metric, creation.Created, status=201),
 )
 """All calls, in the order in which they are described."""

@@ -23,7 +23,7 @@ class Created(Struct, frozen=True):
 def create_metric(services: Services, _: NoQuery) -> Created:
     """Write one execution that was measured elsewhere."""
     event = read_event(request)
+    services.store.write(event)
     with services.store.connect() as connection:
-        services.store.write(event)
         rows = queries.event_rows(connection, event.event_id, from_us(event.ended_at_us))
     return Created("Metric created", rows[0])

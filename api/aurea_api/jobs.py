@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from datetime import UTC, datetime
+from typing import Annotated, NoReturn
 
 from flask import abort
 from msgspec import Struct
 
+from aurea_api import cursors
 from aurea_api.calls import Services
-from aurea_api.parameters import NoQuery, Page
+from aurea_api.filters import Period, Text, read_times
+from aurea_api.parameters import Limit, NoQuery, Offset, Page, must_be
 from aurea_celery.storage import queries
-from aurea_celery.storage.queries import JobLine, JobSummary, Metric
+from aurea_celery.storage.job_list import JobLine, JobQuery, JobSort, read_jobs
+from aurea_celery.storage.queries import JobSummary, Metric
+from aurea_celery.storage.tree import Tree, read_tree
+
+
+class JobsQuery(Period, frozen=True, kw_only=True):
+    """Which jobs, by when they were last updated and how their id begins, in which order, and which page."""
+
+    prefix: Text = ""
+    sort: Annotated[JobSort, must_be("one of last_updated, cost, tasks")] = "last_updated"
+    cursor: Text = ""
+    limit: Limit = 100
+    offset: Offset = 0
 
 
 class JobList(Struct, frozen=True):
-    """A page of all jobs."""
+    """A page of all jobs, and the cursor of the next one, if there may be one."""
 
     jobs: list[JobLine]
+    next_cursor: str | None
 
 
 class JobRows(Struct, frozen=True):
@@ -27,10 +43,22 @@ class JobRows(Struct, frozen=True):
     metrics: list[Metric]
 
 
-def list_jobs(services: Services, page: Page) -> JobList:
-    """A page of all jobs, most recently updated first."""
+def list_jobs(services: Services, query: JobsQuery) -> JobList:
+    """A page of all jobs, most recently updated first, or those first that cost most or have the most tasks."""
+    since, until = read_times(query, datetime.now(UTC))
+    asked = JobQuery(
+        sort=query.sort,
+        prefix=query.prefix,
+        since=since,
+        until=until,
+        after=cursors.read(query.cursor, query.sort) if query.cursor else None,
+        limit=query.limit,
+        offset=query.offset,
+    )
     with services.store.connect() as connection:
-        return JobList(queries.jobs(connection, page.limit, page.offset))
+        lines = read_jobs(connection, asked)
+    is_full = len(lines) == query.limit
+    return JobList(lines, cursors.write(lines[-1].place(query.sort), query.sort) if is_full else None)
 
 
 def job_summary(services: Services, _: NoQuery, job_id: str) -> JobSummary:
@@ -51,3 +79,9 @@ def job_details(services: Services, page: Page, job_id: str) -> JobRows:
 def unknown_job() -> NoReturn:
     """404."""
     abort(404, "nothing is known of this job; check its id, or wait until the writer has written its first task")
+
+
+def job_tree(services: Services, _: NoQuery, job_id: str) -> Tree:
+    """A job as it ran: which task started which, and what each cost with all that it started."""
+    with services.store.connect() as connection:
+        return read_tree(connection, job_id) or unknown_job()

@@ -47,7 +47,7 @@ def read_query(given: MultiDict[str, str], kind: type[Query]) -> Query:
     """The parameters of a request; a list takes all that are given under its name.
 
     Raises:
-        werkzeug.exceptions.BadRequest: If one is unknown, wrong, or given twice where one is meant.
+        werkzeug.exceptions.BadRequest: If one is missing, unknown, wrong, or given twice where one is meant.
 
     >>> read_query(MultiDict({"limit": "10"}), Page)
     Page(limit=10, offset=0)
@@ -56,6 +56,9 @@ def read_query(given: MultiDict[str, str], kind: type[Query]) -> Query:
     for name in given:
         if name not in fields:
             abort(400, f"Unknown parameter: {name[:SHOWN_CHARACTERS]!a}; this call takes {_names(fields)}")
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in given:
+            abort(400, f"Missing parameter: {field.name}")
     return kind(**{name: fields[name].read(given.getlist(name)) for name in given})
 
 

@@ -32,13 +32,13 @@ class Store:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[sa.Connection]:
-        """A connection to read with, to tables of this release.
+        """A connection to read with, to tables of this release, as they are at one moment.
 
         Raises:
             DatabaseUnavailable: If the server does not answer.
             SchemaMismatch: If the tables are missing, older or newer.
         """
-        with translating(self._url), self._process().engine.connect() as connection:
+        with translating(self._url), self._process().reader.connect() as connection:
             check_schema(connection)
             yield connection
 
@@ -49,7 +49,8 @@ class Store:
             DatabaseUnavailable: If the database cannot take it now; nothing was written.
             SchemaMismatch: If the tables are missing, older or newer.
         """
-        self._process().write(event)
+        with self.connect():  # the writer looks at the tables only once; a release may change while the API runs
+            self._process().write(event)
 
     def _process(self) -> _Process:
         """What belongs to this process; a forked child begins anew and leaves its parent's connections alone."""
@@ -61,7 +62,8 @@ class _Process:
     """The connections of one process, and its source in the books."""
 
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url)
+        # What the statements of one answer say belongs together.
+        self.reader = create_engine(url).execution_options(isolation_level="REPEATABLE READ")
         self._writer = Writer(url, pricing_of)
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._lock = threading.Lock()

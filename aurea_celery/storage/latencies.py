@@ -38,10 +38,10 @@ def percentile(histogram: Histogram, percent: int) -> float | None:
     for bucket in sorted(histogram):
         below += histogram[bucket]
         if below >= rank:
-            return _middle_ms(bucket)
+            return bucket_ms(bucket)
     return None
 
 
-def _middle_ms(bucket: int) -> float:
+def bucket_ms(bucket: int) -> float:
     """What is at most 5 % from all latencies in a bucket; the smallest holds those without any."""
     return 0.0 if bucket == SMALLEST_BUCKET else BUCKET_BASE**bucket * 2 / (1 + BUCKET_BASE)

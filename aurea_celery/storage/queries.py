@@ -80,22 +80,6 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     model_usage: list[ModelSums]
 
 
-class JobLine(Struct, frozen=True, kw_only=True):
-    """A job in the list of all jobs."""
-
-    job_id: str
-    task_count: int
-    total_tokens: int
-    unpriced_tokens: int
-    priced_share: Decimal | None
-    total_latency_ms: Decimal
-    total_cost: Decimal
-    first_updated: datetime
-    last_updated: datetime
-    waste: Spending
-    redelivered: Spending
-
-
 # One statement, so that the totals and their parts are of the same moment.
 _job = metrics_job.c
 _BY_TASK, _BY_MODEL, _BY_STATUS, _IN_ALL = 0b011, 0b101, 0b110, 0b111
@@ -166,28 +150,6 @@ def event_rows(connection: sa.Connection, event_id: str, created_at: datetime) -
     """The rows of one event, one per model."""
     is_it = (metrics.c.created_at == created_at) & (metrics.c.event_id == sa.cast(event_id, sa.Uuid))
     return _metrics(connection, sa.select(metrics).where(is_it).order_by(metrics.c.seq))
-
-
-def jobs(connection: sa.Connection, limit: int, offset: int) -> list[JobLine]:
-    """A page of all jobs, most recently updated first."""
-    newest_first = (metrics_jobs.c.last_at.desc(), metrics_jobs.c.job_id.desc())
-    rows = connection.execute(sa.select(metrics_jobs).order_by(*newest_first).limit(limit).offset(offset))
-    return [
-        JobLine(
-            job_id=row.job_id,
-            task_count=row.executions,
-            total_tokens=row.token_count,
-            unpriced_tokens=row.unpriced_tokens,
-            priced_share=priced_share(row.token_count, row.unpriced_tokens),
-            total_latency_ms=plain(row.latency_ms),
-            total_cost=plain(row.cost_estimate),
-            first_updated=row.first_at,
-            last_updated=row.last_at,
-            waste=spending(row, WASTED),
-            redelivered=spending(row, REDELIVERED),
-        )
-        for row in rows
-    ]
 
 
 def rollup_differences(connection: sa.Connection) -> dict[str, int]:

@@ -191,7 +191,8 @@ _CREATE = sa.text(
 # What the rollups gain: sums of differences over rows that count no execution, call or token a second time.
 _UNCHANGED = ("executions", "calls", "token_count", "input_tokens", "output_tokens", "latency_ms")
 _DIFFERENCES = (
-    "SELECT old.job_id, old.task_name, old.model_used, old.status, old.created_at, old.redelivered,"  # noqa: S608 - ours
+    "SELECT old.job_id, old.task_name, old.provider_name, old.model_used, old.status, old.created_at,"  # noqa: S608 - ours
+    " old.redelivered,"
     f" {', '.join(f'0 AS {name}' for name in _UNCHANGED)},"
     " new.unpriced_tokens - old.unpriced_tokens AS unpriced_tokens,"
     " new.cost_estimate - old.cost_estimate AS cost_estimate"

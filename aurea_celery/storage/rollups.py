@@ -93,6 +93,15 @@ class Rollup(NamedTuple):
         return COMBINE.get(name, "{0} + {1}").format(f"{self.table}.{name}", f"excluded.{name}")
 
 
+DIMENSIONS = {
+    "task_name": "task_name",
+    "provider_name": "coalesce(provider_name, '')",
+    "model_used": "model_used",
+    "status": "status",
+}
+"""What the sums per quarter of an hour can be told apart by."""
+
+
 def start_of_period(time: str) -> str:
     """The start of a budget's period that a time is in; a job's whole life has one start."""
     return f"CASE period WHEN 'job' THEN to_timestamp(0) ELSE date_trunc(period, {time}, time_zone) END"
@@ -114,27 +123,27 @@ BUDGET_SPEND = Rollup(
     join="JOIN budgets ON job_id LIKE job_like AND task_name LIKE task_like AND created_at >= counts_from",
 )
 
+QUARTERS = Rollup("metrics_15m", {"quarter_at": QUARTER} | DIMENSIONS, MEASURES)
+
+LATENCIES = Rollup(
+    "metrics_latency_15m",
+    {"quarter_at": QUARTER} | DIMENSIONS | {"bucket": BUCKET},
+    {"executions": "sum(executions)"},
+    where="executions = 1",
+)
+
 ROLLUPS = (
     Rollup("metrics_job", {name: name for name in ("job_id", "task_name", "model_used", "status")}, MEASURES),
     Rollup("metrics_jobs", {"job_id": "job_id"}, MEASURES),
-    Rollup(
-        "metrics_15m",
-        {"quarter_at": QUARTER} | {name: name for name in ("task_name", "model_used", "status")},
-        MEASURES,
-    ),
-    Rollup(
-        "metrics_latency_15m",
-        {"quarter_at": QUARTER, "task_name": "task_name", "bucket": BUCKET},
-        {"executions": "sum(executions)"},
-        where="executions = 1",
-    ),
+    QUARTERS,
+    LATENCIES,
     BUDGET_SPEND,
 )
 
 
 SOURCES = (
-    "job_id, task_name, model_used, status, created_at, executions, calls, token_count, input_tokens, output_tokens,"
-    " unpriced_tokens, latency_ms, cost_estimate, redelivered"
+    "job_id, task_name, provider_name, model_used, status, created_at, executions, calls, token_count,"
+    " input_tokens, output_tokens, unpriced_tokens, latency_ms, cost_estimate, redelivered"
 )
 """The columns of ``metrics`` that the rollups are made of."""
 

@@ -174,6 +174,16 @@ def _measures() -> list[Column[object]]:
     ]
 
 
+def _dimensions() -> list[Column[object]]:
+    """What sums per quarter of an hour can be told apart by; an execution's latency goes with its first model."""
+    return [
+        Column("task_name", Text, nullable=False),
+        Column("provider_name", Text, nullable=False, comment="'' where it is not known"),
+        Column("model_used", Text, nullable=False),
+        Column("status", Text, nullable=False),
+    ]
+
+
 metrics_job = Table(
     "metrics_job",
     metadata,
@@ -193,6 +203,9 @@ metrics_jobs = Table(
     *_measures(),
     PrimaryKeyConstraint("job_id"),
     Index("metrics_jobs_last_at_idx", "last_at", "job_id"),
+    Index("metrics_jobs_cost_idx", "cost_estimate", "job_id"),
+    Index("metrics_jobs_executions_idx", "executions", "job_id"),
+    Index("metrics_jobs_prefix_idx", "job_id", postgresql_ops={"job_id": "text_pattern_ops"}),
     comment="Sums per job, for listing jobs",
 )
 
@@ -200,11 +213,9 @@ metrics_15m = Table(
     "metrics_15m",
     metadata,
     Column("quarter_at", DateTime(timezone=True), nullable=False, comment="start of the quarter of an hour, UTC"),
-    Column("task_name", Text, nullable=False),
-    Column("model_used", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    *_dimensions(),
     *_measures(),
-    PrimaryKeyConstraint("quarter_at", "task_name", "model_used", "status"),
+    PrimaryKeyConstraint("quarter_at", "task_name", "provider_name", "model_used", "status"),
     comment="Sums per quarter of an hour: right in every time zone",
 )
 
@@ -212,10 +223,10 @@ metrics_latency_15m = Table(
     "metrics_latency_15m",
     metadata,
     Column("quarter_at", DateTime(timezone=True), nullable=False),
-    Column("task_name", Text, nullable=False),
+    *_dimensions(),
     Column("bucket", SmallInteger, nullable=False, comment="latency_ms in (1.1^(bucket-1), 1.1^bucket]"),
     Column("executions", BigInteger, nullable=False),
-    PrimaryKeyConstraint("quarter_at", "task_name", "bucket"),
+    PrimaryKeyConstraint("quarter_at", "task_name", "provider_name", "model_used", "status", "bucket"),
     comment="A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent",
 )
 

@@ -11,9 +11,8 @@ import pytest
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
 
-from aurea_api import create_blueprint
+from aurea_api import create_blueprint, jobs
 from aurea_celery.errors import ConfigurationError
-from aurea_celery.storage import queries
 from tests.support.api import METRIC, get, path_of, post
 from tests.support.databases import Databases, scalar
 
@@ -92,7 +91,7 @@ def test_the_hosts_pages_and_errors_stay_its_own(client: FlaskClient, method: st
 def test_our_faults_are_ours_and_say_nothing_of_the_inside(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(queries, "jobs")
+    monkeypatch.delattr(jobs, "read_jobs")
 
     answer = get(client, "/costs/metrics/jobs")
 

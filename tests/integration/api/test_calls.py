@@ -202,7 +202,7 @@ def test_jobs_are_listed_most_recently_updated_first(client: FlaskClient, databa
 
 
 def test_no_jobs_are_an_empty_list(client: FlaskClient) -> None:
-    assert get(client, "/metrics/jobs").body == {"jobs": []}
+    assert get(client, "/metrics/jobs").body == {"jobs": [], "next_cursor": None}
 
 
 def test_a_metric_is_there_as_soon_as_it_is_created(client: FlaskClient) -> None:

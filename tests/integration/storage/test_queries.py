@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from aurea_celery.clock import from_us, new_event_id
 from aurea_celery.storage import queries, rollups
 from aurea_celery.storage.budgets import BudgetKey, set_budget
+from aurea_celery.storage.job_list import JobQuery, read_jobs
 from aurea_celery.storage.rollups import ROLLUPS, Rollup
 from tests.support.databases import connected
 from tests.support.recorded import execution, model_call, without_call, write
@@ -132,7 +133,7 @@ def test_summaries_and_the_list_of_jobs_do_not_touch_the_rows(connection: sa.Con
     connection.execute(sa.text("DROP TABLE metrics"))
 
     assert queries.job_summary(connection, mixed_job) is not None
-    assert len(queries.jobs(connection, 10, 0)) == 3
+    assert len(read_jobs(connection, JobQuery(limit=10))) == 3
 
 
 def test_details_come_newest_first_and_pages_make_the_whole(connection: sa.Connection, database_url: str) -> None:
@@ -152,9 +153,9 @@ def test_details_come_newest_first_and_pages_make_the_whole(connection: sa.Conne
 def test_jobs_come_most_recently_updated_first(connection: sa.Connection, database_url: str) -> None:
     write(database_url, *(execution(name, ended_at_us=10**15 + at) for at, name in enumerate("abcab")))
 
-    assert [job.job_id for job in queries.jobs(connection, 10, 0)] == ["b", "a", "c"]
-    assert [job.job_id for job in queries.jobs(connection, 1, 1)] == ["a"]
-    assert [job.task_count for job in queries.jobs(connection, 10, 0)] == [2, 2, 1]
+    assert [job.job_id for job in read_jobs(connection, JobQuery(limit=10))] == ["b", "a", "c"]
+    assert [job.job_id for job in read_jobs(connection, JobQuery(limit=1, offset=1))] == ["a"]
+    assert [job.task_count for job in read_jobs(connection, JobQuery(limit=10))] == [2, 2, 1]
 
 
 def test_numbers_come_without_trailing_zeros_and_with_every_digit(connection: sa.Connection, database_url: str) -> None:
@@ -191,8 +192,8 @@ def many_rows(connection: sa.Connection) -> sa.Connection:
     [
         (lambda c: queries.job_details(c, "job_7", 100, 0), "job_id_created_at_id_idx"),
         (lambda c: queries.job_summary(c, "job_7"), "metrics_job_pkey"),
-        (lambda c: queries.jobs(c, 100, 0), "metrics_jobs_last_at_idx"),
-        (lambda c: queries.job_exists(c, "job_7"), "metrics_jobs_pkey"),
+        (lambda c: read_jobs(c, JobQuery(limit=100)), "metrics_jobs_last_at_idx"),
+        (lambda c: queries.job_exists(c, "job_7"), "Index Only Scan"),
         (lambda c: queries.event_rows(c, new_event_id(), from_us(10**15)), "metrics_default_pkey"),
     ],
 )

@@ -17,6 +17,7 @@ from aurea_celery.clock import from_us
 from aurea_celery.events import STATUSES, TaskEvent
 from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage import queries
+from aurea_celery.storage.job_list import JobLine, JobQuery, read_jobs
 from aurea_celery.storage.prices import set_prices
 from aurea_celery.storage.report import KEYS, Scope, read_report
 from aurea_celery.storage.reprice import Selection, reprice
@@ -67,13 +68,13 @@ def test_every_way_to_add_it_up_gives_the_same(databases: Databases, written: li
     with databases.migrated() as url:
         write(url, *written)
         with connected(url) as connection:
-            for line in queries.jobs(connection, 1000, 0):
+            for line in read_jobs(connection, JobQuery(limit=1000)):
                 check_job(connection, line)
             for start in (None, since):
                 check_reports(connection, start)
 
 
-def check_job(connection: sa.Connection, line: queries.JobLine) -> None:
+def check_job(connection: sa.Connection, line: JobLine) -> None:
     """A job's waste by status, by task, in the list of jobs and in its rows."""
     of_job = {"job_id": line.job_id}
     summary = queries.job_summary(connection, line.job_id)
@@ -144,11 +145,11 @@ def test_waste_moves_with_repricing(database_url: str) -> None:
     failed = msgspec.structs.replace(execution("job", "t", model_call("house", 1_000_000)), status="failure")
     write(database_url, failed, ended("success"))
     with connected(database_url) as connection:
-        before = queries.jobs(connection, 1, 0)[0].waste
+        before = read_jobs(connection, JobQuery(limit=1))[0].waste
         set_prices(connection, [own_price("house", total="2")])
     reprice(database_url, pricing_of, Selection())
     with connected(database_url) as connection:
-        after = queries.jobs(connection, 1, 0)[0].waste
+        after = read_jobs(connection, JobQuery(limit=1))[0].waste
 
     assert (before.priced_share, sums(before)) == (Decimal(0), (1, 1_000_000, 1_000_000, Decimal(0)))
     assert (after.priced_share, sums(after)) == (Decimal(1), (1, 1_000_000, 0, Decimal(2)))

@@ -170,7 +170,7 @@ def test_an_app_is_not_made_for_a_wrong_database(url: str) -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/metrics/jobs?limits=1", "Unknown parameter: 'limits'; this call takes limit, offset"),
+        ("/metrics/jobs/a/details?limits=1", "Unknown parameter: 'limits'; this call takes limit, offset"),
         ("/health?limit=1", "Unknown parameter: 'limit'; this call takes none"),
         ("/metrics/jobs?limit=1&limit=2", "limit was given more than once"),
         ("/metrics/jobs?limit=1e2", "limit must be a whole number from 1 to 1000"),

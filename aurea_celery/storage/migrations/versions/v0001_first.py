@@ -174,6 +174,7 @@ COMMENT ON COLUMN budgets.counts_from IS 'rows before this time do not count';
 CREATE TABLE metrics_15m (
     quarter_at TIMESTAMP WITH TIME ZONE NOT NULL,
     task_name TEXT NOT NULL,
+    provider_name TEXT NOT NULL,
     model_used TEXT NOT NULL,
     status TEXT NOT NULL,
     executions BIGINT NOT NULL,
@@ -194,12 +195,14 @@ CREATE TABLE metrics_15m (
     redelivered_cost NUMERIC NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT metrics_15m_pkey PRIMARY KEY (quarter_at, task_name, model_used, status)
+    CONSTRAINT metrics_15m_pkey PRIMARY KEY (quarter_at, task_name, provider_name, model_used, status)
 );
 
 COMMENT ON TABLE metrics_15m IS 'Sums per quarter of an hour: right in every time zone';
 
 COMMENT ON COLUMN metrics_15m.quarter_at IS 'start of the quarter of an hour, UTC';
+
+COMMENT ON COLUMN metrics_15m.provider_name IS ''''' where it is not known';
 
 COMMENT ON COLUMN metrics_15m.wasted_executions IS 'that came to no success';
 
@@ -284,7 +287,13 @@ CREATE TABLE metrics_jobs (
     CONSTRAINT metrics_jobs_pkey PRIMARY KEY (job_id)
 );
 
+CREATE INDEX metrics_jobs_cost_idx ON metrics_jobs (cost_estimate, job_id);
+
+CREATE INDEX metrics_jobs_executions_idx ON metrics_jobs (executions, job_id);
+
 CREATE INDEX metrics_jobs_last_at_idx ON metrics_jobs (last_at, job_id);
+
+CREATE INDEX metrics_jobs_prefix_idx ON metrics_jobs (job_id text_pattern_ops);
 
 COMMENT ON TABLE metrics_jobs IS 'Sums per job, for listing jobs';
 
@@ -307,12 +316,17 @@ COMMENT ON COLUMN metrics_jobs.redelivered_cost IS 'of cost_estimate, theirs';
 CREATE TABLE metrics_latency_15m (
     quarter_at TIMESTAMP WITH TIME ZONE NOT NULL,
     task_name TEXT NOT NULL,
+    provider_name TEXT NOT NULL,
+    model_used TEXT NOT NULL,
+    status TEXT NOT NULL,
     bucket SMALLINT NOT NULL,
     executions BIGINT NOT NULL,
-    CONSTRAINT metrics_latency_15m_pkey PRIMARY KEY (quarter_at, task_name, bucket)
+    CONSTRAINT metrics_latency_15m_pkey PRIMARY KEY (quarter_at, task_name, provider_name, model_used, status, bucket)
 );
 
 COMMENT ON TABLE metrics_latency_15m IS 'A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent';
+
+COMMENT ON COLUMN metrics_latency_15m.provider_name IS ''''' where it is not known';
 
 COMMENT ON COLUMN metrics_latency_15m.bucket IS 'latency_ms in (1.1^(bucket-1), 1.1^bucket]';
 

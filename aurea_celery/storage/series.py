@@ -1,0 +1,151 @@
+"""A measure over time, one series for each of the names that have the most of it.
+
+Points begin where they are told to: whoever asks knows the calendar, and gives the beginnings as times. So a local day
+of 23 or 25 hours is one point, as long as points begin at full quarters of an hour.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from aurea_celery.storage.latencies import bucket_ms
+from aurea_celery.storage.selection import NAMES, By, Relation, Selection, latencies, sums
+from aurea_celery.storage.spending import plain
+from aurea_celery.storage.totals import FAILED
+
+Measure = Literal[
+    "cost",
+    "waste",
+    "tokens",
+    "input_tokens",
+    "output_tokens",
+    "unpriced_tokens",
+    "tasks",
+    "calls",
+    "errors",
+    "error_share",
+    "latency_avg",
+    "latency_p50",
+    "latency_p95",
+    "latency_p99",
+]
+Value = Decimal | float | int | None
+
+_ERRORS = f"coalesce(sum(executions) FILTER (WHERE status IN {FAILED}), 0)"
+SUMS: dict[str, str] = {
+    "cost": "sum(cost_estimate)",
+    "waste": "sum(wasted_cost)",
+    "tokens": "sum(token_count)",
+    "input_tokens": "sum(input_tokens)",
+    "output_tokens": "sum(output_tokens)",
+    "unpriced_tokens": "sum(unpriced_tokens)",
+    "tasks": "sum(executions)",
+    "calls": "sum(calls)",
+    "errors": _ERRORS,
+}
+RATIOS: dict[str, str] = {
+    "error_share": f"{_ERRORS} / nullif(sum(executions), 0)",
+    "latency_avg": "sum(latency_ms) / nullif(sum(executions), 0)",
+}
+PERCENTILES: dict[str, int] = {"latency_p50": 50, "latency_p95": 95, "latency_p99": 99}
+UNPRICED = {"cost": "sum(unpriced_tokens)", "waste": "sum(wasted_unpriced_tokens)"}
+"""The tokens that a measure of money does not know the cost of."""
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """A value for each point. Sums are 0 where nothing ran, shares and latencies are not known there.
+
+    ``unpriced_tokens`` are beside each value of a measure of money: those whose cost it does not hold.
+    """
+
+    name: str | None
+    values: list[Value]
+    unpriced_tokens: list[int] | None = None
+
+
+class Asked(NamedTuple):
+    """A measure, by what, and how many series; the selection is one in full quarters."""
+
+    selection: Selection
+    measure: Measure
+    by: By | None
+    most_series: int
+
+
+def read_series(connection: sa.Connection, asked: Asked, begins: list[datetime]) -> list[Series]:
+    """The series of the names with the most of the measure, and one without a name for all others, if there are any.
+
+    Names are ranked by the sum over all points; those of shares and latencies by their executions.
+    """
+    names = _greatest(connection, asked) if asked.by else []
+    found: dict[str | None, Series] = {}
+    for name in (*names[: asked.most_series], None) if len(names) > asked.most_series or not asked.by else names:
+        is_money = asked.measure in UNPRICED
+        values: list[Value] = [0 if asked.measure in SUMS else None] * len(begins)
+        found[name] = Series(name=name, values=values, unpriced_tokens=[0] * len(begins) if is_money else None)
+    for row in _points(connection, asked, names[: asked.most_series], begins):
+        found[row.name].values[row.point - 1] = _value(asked.measure, row.value)
+        if asked.measure in UNPRICED:
+            (found[row.name].unpriced_tokens or [])[row.point - 1] = int(row.unpriced_tokens)
+    return list(found.values())
+
+
+def _greatest(connection: sa.Connection, asked: Asked) -> list[str]:
+    """The names with the most, one more than is asked for."""
+    relation = sums(asked.selection, asked.by, needs_time=True)
+    measure = SUMS.get(asked.measure, SUMS["tasks"])
+    statement = (
+        f"SELECT {NAMES[asked.by or 'task']} AS name FROM {relation.sql}"  # noqa: S608 - our own names
+        f" GROUP BY 1 ORDER BY {measure} DESC, 1 LIMIT :names"
+    )
+    return list(connection.scalars(sa.text(statement), relation.values | {"names": asked.most_series + 1}))
+
+
+def _points(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
+    if asked.measure in PERCENTILES:
+        return _percentiles(connection, asked, names, begins)
+    relation = sums(asked.selection, asked.by, needs_time=True)
+    values = SUMS | RATIOS
+    statement = (
+        f"SELECT {_keys(asked.by)}, {values[asked.measure]} AS value,"  # noqa: S608 - our own names
+        f" {UNPRICED.get(asked.measure, '0')} AS unpriced_tokens FROM {relation.sql} GROUP BY 1, 2"
+    )
+    return connection.execute(sa.text(statement), _values(relation, names, begins))
+
+
+def _percentiles(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
+    """For each point and name the first bucket that holds the percentile."""
+    relation = latencies(asked.selection)
+    statement = (
+        "SELECT point, name, min(bucket) AS value FROM ("  # noqa: S608 - our own names
+        "SELECT point, name, bucket, sum(executions) OVER (PARTITION BY point, name ORDER BY bucket) AS until_here,"
+        " sum(executions) OVER (PARTITION BY point, name) AS in_all FROM ("
+        f"SELECT {_keys(asked.by)}, bucket, sum(executions) AS executions FROM {relation.sql} GROUP BY 1, 2, 3"
+        ") AS histogram) AS added WHERE until_here * 100 >= in_all * :percent GROUP BY point, name"
+    )
+    values = _values(relation, names, begins) | {"percent": PERCENTILES[asked.measure]}
+    return connection.execute(sa.text(statement), values)
+
+
+def _keys(by: By | None) -> str:
+    """The number of the point, from 1, and the name, or null if it is one of the others."""
+    point = "width_bucket(quarter_at, CAST(:begins AS timestamptz[])) AS point"
+    name = f"CASE WHEN {NAMES[by]} = ANY(:names) THEN {NAMES[by]} END" if by else "CAST(NULL AS text)"
+    return f"{point}, {name} AS name"
+
+
+def _values(relation: Relation, names: list[str], begins: list[datetime]) -> dict[str, Any]:
+    return relation.values | {"begins": begins, "names": names}
+
+
+def _value(measure: Measure, value: Any) -> Value:
+    if value is None:
+        return None
+    if measure in PERCENTILES:
+        return bucket_ms(int(value))
+    return plain(Decimal(value))

@@ -1,0 +1,154 @@
+"""What a selection of executions comes to: in all, and by task, model, provider or status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from aurea_celery.storage.latencies import Histogram, percentile
+from aurea_celery.storage.selection import NAMES, By, Relation, Selection, latencies, sums
+from aurea_celery.storage.spending import ALL, REDELIVERED, WASTED, Spending, plain, priced_share, spending
+
+FAILED = ("failure", "timeout", "lost", "rejected")
+"""The statuses that count as errors: a retry has a next attempt, and revoking is what someone wanted."""
+
+Sort = Literal["cost", "tasks", "tokens", "errors", "waste"]
+COLUMNS: dict[Sort, str] = {
+    "cost": "cost_estimate",
+    "tasks": "executions",
+    "tokens": "token_count",
+    "errors": "errors",
+    "waste": "wasted_cost",
+}
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """What some executions come to.
+
+    ``calls`` are those of models. ``errors`` are executions that failed, timed out, were lost or rejected, and
+    ``error_share`` is their part of all, 0 to 1; None without executions, as averages and percentiles are.
+    """
+
+    total_tasks: int
+    calls: int
+    total_tokens: int
+    input_tokens: int
+    output_tokens: int
+    unpriced_tokens: int
+    priced_share: Decimal | None
+    total_cost: Decimal
+    avg_cost: Decimal | None
+    total_latency_ms: Decimal
+    avg_latency_ms: Decimal | None
+    p50_latency_ms: float | None
+    p95_latency_ms: float | None
+    p99_latency_ms: float | None
+    errors: int
+    error_share: Decimal | None
+    waste: Spending
+    redelivered: Spending
+    first_updated: datetime | None
+    last_updated: datetime | None
+
+
+class NamedTotals(Totals, frozen=True, kw_only=True):
+    """What the executions of one name come to."""
+
+    name: str
+
+
+def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
+    """What all of a selection comes to; it is one in full quarters."""
+    relation = sums(selection)
+    row = connection.execute(sa.text(f"SELECT {_SUMS} FROM {relation.sql}"), relation.values).one()  # noqa: S608 - ours
+    return Totals(**_measures(row, _histograms(connection, selection, None).get(None, Histogram())))
+
+
+def read_named_totals(
+    connection: sa.Connection, selection: Selection, by: By, *, sort: Sort, limit: int, offset: int
+) -> list[NamedTotals]:
+    """A page of what each name comes to, the greatest first; the selection is one in full quarters."""
+    relation = _by_name(sums(selection, by), by)
+    statement = (
+        f"SELECT name, {_SUMS} FROM {relation.sql} GROUP BY name"  # noqa: S608 - our own names
+        f" ORDER BY {COLUMNS[sort]} DESC, name LIMIT :limit OFFSET :offset"
+    )
+    rows = connection.execute(sa.text(statement), relation.values | {"limit": limit, "offset": offset}).all()
+    return _named(connection, selection, by, rows)
+
+
+def read_totals_of(connection: sa.Connection, selection: Selection, by: By, names: list[str]) -> dict[str, NamedTotals]:
+    """What each of some names comes to, if anything; the selection is one in full quarters."""
+    relation = _by_name(sums(selection, by), by)
+    statement = f"SELECT name, {_SUMS} FROM {relation.sql} WHERE name = ANY(:names) GROUP BY name"  # noqa: S608 - ours
+    rows = connection.execute(sa.text(statement), relation.values | {"names": names}).all()
+    return {line.name: line for line in _named(connection, selection, by, rows)}
+
+
+def _named(connection: sa.Connection, selection: Selection, by: By, rows: Any) -> list[NamedTotals]:
+    histograms = _histograms(connection, selection, by, [row.name for row in rows])
+    return [NamedTotals(name=row.name, **_measures(row, histograms.get(row.name, Histogram()))) for row in rows]
+
+
+def _by_name(relation: Relation, by: By) -> Relation:
+    return Relation(f"(SELECT {NAMES[by]} AS name, * FROM {relation.sql}) AS named", relation.values)  # noqa: S608 - ours
+
+
+_SUMMED = ("calls", "input_tokens", "output_tokens", "latency_ms", *ALL, *WASTED, *REDELIVERED)
+_SUMS = (
+    ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _SUMMED)
+    + f", coalesce(sum(executions) FILTER (WHERE status IN {FAILED}), 0) AS errors"
+    + ", min(first_at) AS first_at, max(last_at) AS last_at"
+)
+
+
+def _histograms(
+    connection: sa.Connection, selection: Selection, by: By | None, names: list[str] | None = None
+) -> dict[str | None, Histogram]:
+    """The latencies by name; those of all under None."""
+    relation = latencies(selection)
+    name, where, values = "CAST(NULL AS text)", "true", relation.values
+    if by is not None:
+        name, where, values = NAMES[by], f"{NAMES[by]} = ANY(:names)", values | {"names": names or []}
+    statement = (
+        f"SELECT {name} AS name, bucket, sum(executions) AS executions FROM {relation.sql}"  # noqa: S608 - our own names
+        f" WHERE {where} GROUP BY 1, 2"
+    )
+    found: dict[str | None, Histogram] = {}
+    for row in connection.execute(sa.text(statement), values):
+        found.setdefault(row.name, Histogram())[row.bucket] = int(row.executions)
+    return found
+
+
+def _measures(row: Any, histogram: Histogram) -> dict[str, Any]:
+    tokens, unpriced = int(row.token_count), int(row.unpriced_tokens)
+    return {
+        "total_tasks": int(row.executions),
+        "calls": int(row.calls),
+        "total_tokens": tokens,
+        "input_tokens": int(row.input_tokens),
+        "output_tokens": int(row.output_tokens),
+        "unpriced_tokens": unpriced,
+        "priced_share": priced_share(tokens, unpriced),
+        "total_cost": plain(row.cost_estimate),
+        "avg_cost": _per_execution(row.cost_estimate, row),
+        "total_latency_ms": plain(row.latency_ms),
+        "avg_latency_ms": _per_execution(row.latency_ms, row),
+        "p50_latency_ms": percentile(histogram, 50),
+        "p95_latency_ms": percentile(histogram, 95),
+        "p99_latency_ms": percentile(histogram, 99),
+        "errors": int(row.errors),
+        "error_share": _per_execution(row.errors, row),
+        "waste": spending(row, WASTED),
+        "redelivered": spending(row, REDELIVERED),
+        "first_updated": row.first_at,
+        "last_updated": row.last_at,
+    }
+
+
+def _per_execution(sum_: Decimal, row: Any) -> Decimal | None:
+    return plain(Decimal(sum_) / row.executions) if row.executions else None

@@ -1,0 +1,336 @@
+"""What the calls about many executions say is what plain SQL over the rows says, whatever is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aurea_api import create_app
+from aurea_celery.events import STATUSES
+from aurea_celery.storage.selection import Selection, start_of_quarter
+from tests.support import history
+from tests.support.api import get
+from tests.support.databases import Databases, connected
+from tests.support.recorded import write
+
+EXECUTIONS = 400
+Parameters = list[tuple[str, str]]
+Question = tuple[dict[str, list[str]], tuple[datetime, datetime] | None]
+
+TIMES = st.floats(-0.1, 1.1).map(lambda part: history.BEGIN + part * (history.END - history.BEGIN))
+PERIODS = st.tuples(TIMES, TIMES).filter(lambda two: two[0] < two[1])
+FILTERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "job": st.lists(st.sampled_from([*history.JOBS, "no%such"]), min_size=1, max_size=2, unique=True),
+        "task": st.lists(st.sampled_from(history.TASKS), min_size=1, max_size=2, unique=True),
+        "model": st.lists(st.sampled_from([*history.MODELS, "none", "O'Brien"]), min_size=1, max_size=2, unique=True),
+        "provider": st.lists(st.sampled_from(["openai", "anthropic", ""]), min_size=1, max_size=2, unique=True),
+        "status": st.lists(st.sampled_from(STATUSES), min_size=1, max_size=4, unique=True),
+        "tag": st.lists(st.sampled_from(["team:search", "tier:gold"]), min_size=1, max_size=2, unique=True),
+    },
+)
+QUESTIONS = st.tuples(FILTERS, st.none() | PERIODS)
+asking = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def filled_url(databases: Databases) -> Iterator[str]:
+    with databases.migrated() as url:
+        write(url, *history.history(7, EXECUTIONS))
+        yield url
+
+
+@pytest.fixture
+def client(filled_url: str) -> FlaskClient:
+    return create_app(filled_url).test_client()
+
+
+def parameters(question: Question) -> Parameters:
+    filters, period = question
+    found = [(name, value) for name, values in filters.items() for value in values]
+    return found + ([("since", period[0].isoformat()), ("until", period[1].isoformat())] if period else [])
+
+
+def ask(client: FlaskClient, path: str, given: Parameters) -> Any:
+    answer = get(client, f"{path}?{urlencode(given)}")
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+def rows_where(given: Parameters, since: str | None, until: str | None) -> tuple[str, dict[str, Any]]:
+    """The condition for the rows, written down once more, without any of the product's."""
+    values: dict[str, Any] = {}
+    parts = ["true"]
+    columns = {"job": "job_id", "task": "task_name", "model": "model_used", "status": "status"}
+    columns["provider"] = "coalesce(provider_name, '')"
+    for name, column in columns.items():
+        if wanted := [value for one, value in given if one == name]:
+            values[name] = tuple(wanted)
+            parts.append(f"{column} IN :{name}")
+    for number, tag in enumerate(value for one, value in given if one == "tag"):
+        values[f"name_{number}"], values[f"value_{number}"] = tag.split(":")
+        parts.append(f"tags ->> :name_{number} = :value_{number}")
+    for word, sign, time in (("since", ">=", since), ("until", "<", until)):
+        if time is not None:
+            values[word] = time
+            parts.append(f"created_at {sign} :{word}")
+    return " AND ".join(parts), values
+
+
+class Rows(NamedTuple):
+    """The rows that a question is about."""
+
+    url: str
+    given: Parameters
+    since: str | None
+    until: str | None
+
+    def select(self, select: str, rest: str = "") -> Any:
+        where, values = rows_where(self.given, self.since, self.until)
+        with connected(self.url) as connection:
+            return connection.execute(sa.text(f"SELECT {select} FROM metrics WHERE {where} {rest}"), values).all()
+
+
+SUMS = (
+    "coalesce(sum(executions), 0), coalesce(sum(calls), 0), coalesce(sum(token_count), 0),"
+    " coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(unpriced_tokens), 0),"
+    " coalesce(sum(cost_estimate), 0), coalesce(sum(latency_ms), 0),"
+    " coalesce(sum(executions) FILTER (WHERE status IN ('failure', 'timeout', 'lost', 'rejected')), 0),"
+    " coalesce(sum(cost_estimate) FILTER (WHERE status NOT IN ('success', 'ignored')), 0),"
+    " coalesce(sum(cost_estimate) FILTER (WHERE redelivered), 0)"
+)
+NAMES = (
+    *("total_tasks", "calls", "total_tokens", "input_tokens", "output_tokens", "unpriced_tokens", "total_cost"),
+    *("total_latency_ms", "errors"),
+)
+
+
+def sums_of(totals: Any) -> tuple[Any, ...]:
+    return (*(totals[name] for name in NAMES), totals["waste"]["total_cost"], totals["redelivered"]["total_cost"])
+
+
+@asking
+@given(QUESTIONS)
+def test_a_summary_is_the_sum_of_the_rows(client: FlaskClient, filled_url: str, question: Question) -> None:
+    given_ = parameters(question)
+
+    answer = ask(client, "/metrics/summary", given_)
+
+    (expected,) = Rows(filled_url, given_, answer["since"], answer["until"]).select(SUMS)
+    assert sums_of(answer) == tuple(expected)
+    if question[1]:
+        since, until = (datetime.fromisoformat(answer[name]) for name in ("since", "until"))
+        assert (since, until) == (start_of_quarter(question[1][0]), start_of_quarter(until)), "full quarters"
+        assert timedelta(0) <= until - question[1][1] < timedelta(minutes=15)
+        (before,) = Rows(filled_url, given_, (since - (until - since)).isoformat(), since.isoformat()).select(SUMS)
+        assert sums_of(answer["previous"]) == tuple(before)
+
+
+@asking
+@given(QUESTIONS)
+def test_percentiles_are_within_five_percent(client: FlaskClient, filled_url: str, question: Question) -> None:
+    given_ = parameters(question)
+
+    answer = ask(client, "/metrics/summary", given_)
+
+    percentiles = ", ".join(f"percentile_disc({part}) WITHIN GROUP (ORDER BY latency_ms)" for part in (0.5, 0.95, 0.99))
+    (exact,) = Rows(filled_url, given_, answer["since"], answer["until"]).select(percentiles, "AND executions = 1")
+    for name, value in zip(("p50_latency_ms", "p95_latency_ms", "p99_latency_ms"), exact, strict=True):
+        assert (answer[name] is None) == (value is None)
+        assert value is None or float(answer[name]) == pytest.approx(float(value), rel=0.05)
+
+
+@asking
+@given(QUESTIONS, st.sampled_from(["tasks", "models"]))
+def test_the_lines_are_the_sums_of_their_rows(
+    client: FlaskClient,
+    filled_url: str,
+    question: Question,
+    of: str,
+) -> None:
+    given_ = parameters(question)
+    column = {"tasks": "task_name", "models": "model_used"}[of]
+
+    answer = ask(client, f"/metrics/{of}", given_)
+
+    rows = Rows(filled_url, given_, answer["since"], answer["until"])
+    expected = rows.select(f"{column}, {SUMS}", f"GROUP BY {column}")
+    assert {line["name"]: sums_of(line) for line in answer[of]} == {row[0]: tuple(row[1:]) for row in expected}
+    costs = [line["total_cost"] for line in answer[of]]
+    assert costs == sorted(costs, reverse=True)
+
+
+SERIES = st.fixed_dictionaries(
+    {
+        "measure": st.sampled_from(["cost", "tokens", "tasks", "errors", "waste", "calls", "unpriced_tokens"]),
+        "interval": st.sampled_from(["15m", "1h", "1d"]),
+        "tz": st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kathmandu", "Australia/Lord_Howe"]),
+        "series": st.sampled_from("123"),
+    },
+    optional={"by": st.sampled_from(["task", "model", "provider", "status"])},
+)
+
+
+@asking
+@given(QUESTIONS, SERIES)
+def test_a_series_adds_up_to_the_rows(
+    client: FlaskClient,
+    filled_url: str,
+    question: Question,
+    series: dict[str, str],
+) -> None:
+    period = question[1] or (history.BEGIN, history.END)
+    given_ = parameters((question[0], period))
+
+    answer = ask(client, "/metrics/timeseries", [*given_, *series.items()])
+
+    measure = series["measure"]
+    expression = {
+        "cost": "cost_estimate",
+        "tokens": "token_count",
+        "tasks": "executions",
+        "errors": "CASE WHEN status IN ('failure', 'timeout', 'lost', 'rejected') THEN executions ELSE 0 END",
+        "waste": "CASE WHEN status NOT IN ('success', 'ignored') THEN cost_estimate ELSE 0 END",
+    }.get(measure, measure)
+    times = answer["times"]
+    since, until = (datetime.fromisoformat(answer[name]) for name in ("since", "until"))
+    assert since <= period[0] < period[1] <= until
+    rows = Rows(filled_url, given_, answer["since"], answer["until"]).select(f"created_at, {expression}")
+    points = [datetime.fromisoformat(time) for time in times]
+    expected = [Decimal(0)] * len(points)
+    for ended_at, value in rows:
+        expected[sum(point <= ended_at for point in points) - 1] += value
+    lines = [*answer["series"], *([answer["other"]] if answer["other"] else [])]
+    assert len(answer["series"]) <= int(series["series"])
+    assert [sum(one["values"][number] for one in lines) for number in range(len(points))] == expected
+
+
+def test_a_local_day_of_25_hours_is_one_point(client: FlaskClient) -> None:
+    answer = ask(
+        client,
+        "/metrics/timeseries",
+        [
+            ("measure", "tasks"),
+            ("interval", "1d"),
+            ("tz", "Europe/Madrid"),
+            ("since", "2025-10-25T12:00:00+02:00"),
+            ("until", "2025-10-27T00:00:00+01:00"),
+        ],
+    )
+
+    assert answer["times"] == ["2025-10-24T22:00:00Z", "2025-10-25T22:00:00Z"]
+    assert answer["until"] == "2025-10-26T23:00:00Z"
+
+
+def test_both_hours_that_a_clock_shows_twice_are_points(client: FlaskClient) -> None:
+    answer = ask(
+        client,
+        "/metrics/timeseries",
+        [
+            ("measure", "tasks"),
+            ("tz", "Europe/Madrid"),
+            ("since", "2025-10-26T00:00:00Z"),
+            ("until", "2025-10-26T02:00:00Z"),
+        ],
+    )
+
+    assert answer["times"] == ["2025-10-26T00:00:00Z", "2025-10-26T01:00:00Z"]
+
+
+@pytest.mark.parametrize("measure", ["latency_p50", "latency_p95", "latency_p99", "latency_avg", "error_share"])
+def test_what_is_not_known_where_nothing_ran_is_null(client: FlaskClient, filled_url: str, measure: str) -> None:
+    """The whole time as one day, and the day before, on which nothing ran."""
+    since, until = "2025-10-24T00:00:00Z", "2025-10-28T00:00:00Z"
+    asked = [("measure", measure), ("interval", "1d"), ("since", since), ("until", until)]
+
+    values = ask(client, "/metrics/timeseries", asked)["series"][0]["values"]
+
+    rows = Rows(filled_url, [], "2025-10-25T00:00:00Z", "2025-10-26T00:00:00Z")
+    errors = "avg(CAST(status IN ('failure', 'timeout', 'lost', 'rejected') AS int))"
+    exact = {"latency_avg": "avg(latency_ms)", "error_share": errors}.get(
+        measure, f"percentile_disc(0.{measure[-2:]}) WITHIN GROUP (ORDER BY latency_ms)"
+    )
+    ((expected,),) = rows.select(exact, "AND executions = 1")
+    assert values[0] is None
+    assert float(values[1]) == pytest.approx(float(expected), rel=0.05 if "_p" in measure else 1e-9)
+
+
+@pytest.mark.parametrize("sort", ["last_updated", "cost", "tasks"])
+def test_pages_after_a_cursor_are_the_whole_list(client: FlaskClient, sort: str) -> None:
+    whole = ask(client, "/metrics/jobs", [("sort", sort)])["jobs"]
+    pages, cursor = [], ""
+    while cursor is not None:
+        page = ask(client, "/metrics/jobs", [("sort", sort), ("limit", "1"), *([("cursor", cursor)] if cursor else [])])
+        pages += page["jobs"]
+        cursor = page["next_cursor"]
+
+    key = {"last_updated": "last_updated", "cost": "total_cost", "tasks": "task_count"}[sort]
+    assert pages == whole == sorted(whole, key=lambda job: (job[key], job["job_id"]), reverse=True)
+    assert len(whole) == len(history.JOBS)
+
+
+def test_jobs_are_found_by_how_their_id_begins_and_when_they_were_updated(client: FlaskClient) -> None:
+    jobs = ask(client, "/metrics/jobs", [])["jobs"]
+    newest = jobs[0]["last_updated"]
+
+    assert {job["job_id"] for job in ask(client, "/metrics/jobs", [("prefix", "chat/")])["jobs"]} == {
+        "chat/1",
+        "chat/2",
+    }
+    assert ask(client, "/metrics/jobs", [("prefix", "chat_")])["jobs"] == []
+    assert ask(client, "/metrics/jobs", [("since", newest)])["jobs"] == jobs[:1]
+    assert ask(client, "/metrics/jobs", [("until", newest)])["jobs"] == jobs[1:]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/metrics/summary?since=yesterday", "since must be a time with zone such as "),
+        ("/metrics/summary?since=2025-02-30T00:00:00Z", "since must be a time that exists"),
+        ("/metrics/summary?since=2025-02-03T00:00:00", "since must be a time with zone such as "),
+        ("/metrics/summary?since=1d&until=2d", "until must be after since"),
+        ("/metrics/summary?status=broken", "status must be one of success, "),
+        ("/metrics/summary?tag=team", "tag must be written NAME:VALUE"),
+        ("/metrics/summary?tag=a:1&tag=a:2", "tag was given more than once"),
+        ("/metrics/summary?job=a%00b", "job must be a text"),
+        ("/metrics/timeseries", "Missing parameter: measure"),
+        ("/metrics/timeseries?measure=joy", "measure must be one of cost, "),
+        ("/metrics/timeseries?measure=cost&tz=Mars", "tz must be a time zone"),
+        ("/metrics/timeseries?measure=cost&since=2025-01-01T00:00:00Z&interval=15m", "that is more than 3,000 points"),
+        ("/metrics/timeseries?measure=cost&since=0001-01-01T00:00:00Z", "that is more than 3,000 points"),
+        ("/metrics/jobs?cursor=abc", "cursor must be the next_cursor"),
+        ("/metrics/jobs?cursor=%FF", "cursor must be the next_cursor"),
+    ],
+)
+def test_what_is_wrong_is_named(client: FlaskClient, path: str, said: str) -> None:
+    status, body, _ = get(client, path)
+
+    assert status == 400
+    assert body["error"].startswith(said)
+
+
+def test_a_cursor_of_another_order_is_refused(client: FlaskClient) -> None:
+    cursor = ask(client, "/metrics/jobs", [("limit", "1")])["next_cursor"]
+
+    assert get(client, f"/metrics/jobs?sort=cost&cursor={cursor}").status == 400
+
+
+def test_a_period_without_an_end_goes_on_until_now(client: FlaskClient) -> None:
+    answer = ask(client, "/metrics/summary", [("since", "24h")])
+
+    assert answer["until"] is None
+    assert answer["previous"]["total_tasks"] == 0
+    assert (answer["tasks_per_hour"], answer["cost_per_hour"]) == (0, 0)
+    assert json.dumps(answer["priced_share"]) == "null"
+    assert Selection().before() is None
