@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from aurea_api import create_app
+from aurea_celery.storage.database import create_engine
 from bench import filled
 from tests.support.api import get
 from tests.support.databases import Databases, connected
@@ -46,8 +47,10 @@ PATHS = [
 @pytest.fixture(scope="module")
 def filled_url(databases: Databases) -> Iterator[str]:
     with databases.migrated() as url:
-        with connected(url) as connection:
+        engine = create_engine(url)
+        with engine.connect() as connection:
             filled.fill(connection, ROWS, UNTIL)
+        engine.dispose()
         yield url
 
 
