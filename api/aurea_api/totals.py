@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-import sqlalchemy as sa
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from aurea_api.calls import Services
 from aurea_api.filters import Filters, read_selection
 from aurea_api.parameters import Limit, Offset, must_be
 from aurea_celery.storage.selection import By, Selection
 from aurea_celery.storage.spending import plain
-from aurea_celery.storage.totals import NamedTotals, Totals, read_named_totals, read_totals, read_totals_of
+from aurea_celery.storage.totals import Totals, read_named_totals, read_totals, read_totals_of
 
 HOUR = timedelta(hours=1)
 
@@ -32,7 +31,7 @@ class Ranking(Filters, frozen=True, kw_only=True):
     offset: Offset = 0
 
 
-class Summary(Totals, frozen=True, kw_only=True):
+class Summary(Struct, frozen=True, kw_only=True):
     """What executions came to, from ``since`` until before ``until``, and in the period of that length before.
 
     Rates are over the part of the period that has passed; they and ``previous`` are null where it has no beginning.
@@ -42,13 +41,24 @@ class Summary(Totals, frozen=True, kw_only=True):
     until: datetime | None
     tasks_per_hour: Decimal | None
     cost_per_hour: Decimal | None
+    totals: Totals
     previous: Totals | None
 
 
-class RankedTotals(NamedTotals, frozen=True, kw_only=True):
-    """What the executions of one name came to, and in the period before."""
+class RankedTask(Struct, frozen=True, kw_only=True):
+    """What the executions of a task came to, and in the period before, if there were any."""
 
-    previous: NamedTotals | None
+    task_name: str
+    totals: Totals
+    previous: Totals | None
+
+
+class RankedModel(Struct, frozen=True, kw_only=True):
+    """What the executions came to on a model, and in the period before, if there were any."""
+
+    model: str
+    totals: Totals
+    previous: Totals | None
 
 
 class TaskRanking(Struct, frozen=True, kw_only=True):
@@ -56,7 +66,7 @@ class TaskRanking(Struct, frozen=True, kw_only=True):
 
     since: datetime | None
     until: datetime | None
-    tasks: list[RankedTotals]
+    tasks: list[RankedTask]
 
 
 class ModelRanking(Struct, frozen=True, kw_only=True):
@@ -64,16 +74,22 @@ class ModelRanking(Struct, frozen=True, kw_only=True):
 
     since: datetime | None
     until: datetime | None
-    models: list[RankedTotals]
+    models: list[RankedModel]
+
+
+class _Ranked(NamedTuple):
+    selection: Selection
+    lines: dict[str, Totals]
+    previous: dict[str, Totals]
 
 
 def summary(services: Services, filters: Filters) -> Summary:
     """What executions came to: tokens, cost, latency, errors and waste, and the same for the period before."""
     now = datetime.now(UTC)
     selection = read_selection(filters, now).in_quarters()
+    before = _before(selection, now)
     with services.store.connect() as connection:
         totals = read_totals(connection, selection)
-        before = _before(selection, now)
         previous = read_totals(connection, before) if before else None
     hours = _hours(selection, now)
     return Summary(
@@ -81,37 +97,39 @@ def summary(services: Services, filters: Filters) -> Summary:
         until=selection.until,
         tasks_per_hour=plain(round(totals.total_tasks / hours, 6)) if hours else None,
         cost_per_hour=plain(round(totals.total_cost / hours, 12)) if hours else None,
+        totals=totals,
         previous=previous,
-        **asdict(totals),
     )
 
 
 def task_totals(services: Services, query: Ranking) -> TaskRanking:
     """What each task came to, and in the period before."""
-    selection, lines = _ranked(services, query, "task")
-    return TaskRanking(since=selection.since, until=selection.until, tasks=lines)
+    found = _ranked(services, query, "task")
+    lines = [
+        RankedTask(task_name=name, totals=totals, previous=found.previous.get(name))
+        for name, totals in found.lines.items()
+    ]
+    return TaskRanking(since=found.selection.since, until=found.selection.until, tasks=lines)
 
 
 def model_totals(services: Services, query: Ranking) -> ModelRanking:
     """What each model came to, and in the period before."""
-    selection, lines = _ranked(services, query, "model")
-    return ModelRanking(since=selection.since, until=selection.until, models=lines)
+    found = _ranked(services, query, "model")
+    lines = [
+        RankedModel(model=name, totals=totals, previous=found.previous.get(name))
+        for name, totals in found.lines.items()
+    ]
+    return ModelRanking(since=found.selection.since, until=found.selection.until, models=lines)
 
 
-def _ranked(services: Services, query: Ranking, by: By) -> tuple[Selection, list[RankedTotals]]:
+def _ranked(services: Services, query: Ranking, by: By) -> _Ranked:
     now = datetime.now(UTC)
     selection = read_selection(query, now).in_quarters()
+    before = _before(selection, now)
     with services.store.connect() as connection:
         lines = read_named_totals(connection, selection, by, sort=query.sort, limit=query.limit, offset=query.offset)
-        previous = _previous(connection, selection, by, [line.name for line in lines], now)
-    return selection, [RankedTotals(**asdict(line), previous=previous.get(line.name)) for line in lines]
-
-
-def _previous(
-    connection: sa.Connection, selection: Selection, by: By, names: list[str], now: datetime
-) -> dict[str, NamedTotals]:
-    before = _before(selection, now)
-    return read_totals_of(connection, before, by, names) if before else {}
+        previous = read_totals_of(connection, before, by, list(lines)) if before else {}
+    return _Ranked(selection, lines, previous)
 
 
 def _before(selection: Selection, now: datetime) -> Selection | None:

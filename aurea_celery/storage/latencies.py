@@ -43,5 +43,5 @@ def percentile(histogram: Histogram, percent: int) -> float | None:
 
 
 def bucket_ms(bucket: int) -> float:
-    """What is at most 5 % from all latencies in a bucket; the smallest holds those without any."""
-    return 0.0 if bucket == SMALLEST_BUCKET else BUCKET_BASE**bucket * 2 / (1 + BUCKET_BASE)
+    """What is at most 5 % from all latencies in a bucket, in four digits; the smallest holds those without any."""
+    return 0.0 if bucket == SMALLEST_BUCKET else float(f"{BUCKET_BASE**bucket * 2 / (1 + BUCKET_BASE):.4g}")

@@ -55,12 +55,6 @@ class Totals(Struct, frozen=True, kw_only=True):
     last_updated: datetime | None
 
 
-class NamedTotals(Totals, frozen=True, kw_only=True):
-    """What the executions of one name come to."""
-
-    name: str
-
-
 def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
     """What all of a selection comes to; it is one in full quarters."""
     relation = sums(selection)
@@ -70,7 +64,7 @@ def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
 
 def read_named_totals(
     connection: sa.Connection, selection: Selection, by: By, *, sort: Sort, limit: int, offset: int
-) -> list[NamedTotals]:
+) -> dict[str, Totals]:
     """A page of what each name comes to, the greatest first; the selection is one in full quarters."""
     relation = _by_name(sums(selection, by), by)
     statement = (
@@ -81,17 +75,17 @@ def read_named_totals(
     return _named(connection, selection, by, rows)
 
 
-def read_totals_of(connection: sa.Connection, selection: Selection, by: By, names: list[str]) -> dict[str, NamedTotals]:
+def read_totals_of(connection: sa.Connection, selection: Selection, by: By, names: list[str]) -> dict[str, Totals]:
     """What each of some names comes to, if anything; the selection is one in full quarters."""
     relation = _by_name(sums(selection, by), by)
     statement = f"SELECT name, {_SUMS} FROM {relation.sql} WHERE name = ANY(:names) GROUP BY name"  # noqa: S608 - ours
     rows = connection.execute(sa.text(statement), relation.values | {"names": names}).all()
-    return {line.name: line for line in _named(connection, selection, by, rows)}
+    return _named(connection, selection, by, rows)
 
 
-def _named(connection: sa.Connection, selection: Selection, by: By, rows: Any) -> list[NamedTotals]:
+def _named(connection: sa.Connection, selection: Selection, by: By, rows: Any) -> dict[str, Totals]:
     histograms = _histograms(connection, selection, by, [row.name for row in rows])
-    return [NamedTotals(name=row.name, **_measures(row, histograms.get(row.name, Histogram()))) for row in rows]
+    return {row.name: Totals(**_measures(row, histograms.get(row.name, Histogram()))) for row in rows}
 
 
 def _by_name(relation: Relation, by: By) -> Relation:
