@@ -67,7 +67,7 @@ class EmbeddedValkey:
         """A server on a free port, taken by chance: two that look for the next one at the same moment find the same."""
         fault: Exception | None = None
         for _ in range(START_ATTEMPTS):
-            server = self._make(random.choice(PORTS))
+            server = self._make(random.choice(PORTS))  # noqa: S311 - a port is no secret
             try:
                 server.start()
             except Exception as error:
