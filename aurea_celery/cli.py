@@ -71,6 +71,19 @@ def serve(host: str, port: int | None) -> None:
 
 
 @aurea.command(cls=Command)
+@click.option(
+    "--scope", type=click.Choice(["read", "write"]), default="read", show_default=True, help="write may read."
+)
+def token(scope: str) -> None:
+    """Make a token for the HTTP API."""
+    from aurea_api.tokens import hashed_entry, new_token  # noqa: PLC0415 - heavy
+
+    made = new_token()
+    click.echo(f"Token, for whoever asks; it is shown this once:\n\n    {made}\n")
+    click.echo(f"Entry of AUREA_API_TOKENS, where the API runs:\n\n    {hashed_entry(scope, made)}")  # type: ignore[arg-type]  # one of the choices
+
+
+@aurea.command(cls=Command)
 @click.option("--by-process", is_flag=True, help="Show the books of every process too.")
 @click.option("--broker", metavar="URL", help="Look at this broker's queue, and at the outboxes for it on this host.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

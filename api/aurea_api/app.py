@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
+from aurea_api.access_log import log_access
 from aurea_api.blueprint import create_blueprint
+from aurea_api.doors import Doors
 from aurea_api.errors import http_error
+from aurea_celery.settings import read_environment
 
 
 def create_app(database_url: str | None = None) -> Flask:
@@ -19,6 +22,9 @@ def create_app(database_url: str | None = None) -> Flask:
         ConfigurationError: If no database is named, or its URL is not one of PostgreSQL's.
     """
     app = Flask("aurea_api", static_folder=None)
-    app.register_blueprint(create_blueprint(database_url))
+    doors = Doors.of_environment(read_environment())
+    app.register_blueprint(create_blueprint(database_url, doors=doors))
     app.register_error_handler(HTTPException, http_error)
+    app.after_request(lambda response: doors.dress(request, response))  # of addresses that are none, too
+    log_access(app)
     return app

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
@@ -11,9 +10,10 @@ from flask.blueprints import BlueprintSetupState
 from aurea_api import creation, jobs, timeseries, totals
 from aurea_api.broker_queue import Queue
 from aurea_api.calls import Call, Services
+from aurea_api.doors import Doors
 from aurea_api.errors import register_error_handlers
 from aurea_api.filters import Filters
-from aurea_api.health import health
+from aurea_api.health import Health, health
 from aurea_api.parameters import Page
 from aurea_api.paths import AnyText, requested_job
 from aurea_api.store import Store
@@ -25,7 +25,7 @@ JOB_PATH = "/metrics/jobs/{job_id}"
 JOB_RULE = "/metrics/jobs/<aurea_any:rest>"
 
 CALLS = (
-    Call("GET", "/health", health, dict[str, Any]),
+    Call("GET", "/health", health, Health),
     Call("GET", "/metrics/jobs", jobs.list_jobs, jobs.JobList, query=jobs.JobsQuery),
     Call("GET", JOB_PATH, jobs.job_summary, JobSummary),
     Call("GET", f"{JOB_PATH}/details", jobs.job_details, jobs.JobRows, query=Page),
@@ -42,20 +42,26 @@ JOB_CALLS = {call.path.removeprefix(JOB_PATH).lstrip("/"): call for call in CALL
 """Those of one job, by what follows its id."""
 
 
-def create_blueprint(database_url: str | None = None) -> Blueprint:
+def create_blueprint(database_url: str | None = None, *, doors: Doors | None = None) -> Blueprint:
     """The calls of the API; register it with a ``url_prefix`` if you like.
 
     It connects on its first request, in each process anew, so that it may be made before a fork.
 
     Args:
         database_url: The database; ``DATABASE_URL`` if left out.
+        doors: Who is let in; what the environment says if left out. If your app asks that by itself, before the
+            blueprint's calls, ``Doors.of_environment(os.environ, is_guarded=True)``.
 
     Raises:
         ConfigurationError: If no database is named, its URL is not one of PostgreSQL's, or a setting is wrong.
     """
-    settings = Settings.load({}, read_environment(), {})
-    services = Services(Store(database_url or require_database_url()), Queue(settings))
+    environ = read_environment()
+    doors = Doors.of_environment(environ) if doors is None else doors
+    queue = Queue(Settings.load({}, environ, {}))
+    services = Services(Store(database_url or require_database_url()), queue, doors)
     blueprint = Blueprint("aurea", __name__)
+    blueprint.before_request(partial(_let_in, doors))
+    blueprint.after_request(lambda response: doors.dress(request, response))
     blueprint.record_once(_add_converter)
     for call in CALLS:
         if call not in JOB_CALLS.values():
@@ -63,6 +69,12 @@ def create_blueprint(database_url: str | None = None) -> Blueprint:
     blueprint.add_url_rule(JOB_RULE, "job", partial(_serve_job, services))
     register_error_handlers(blueprint)
     return blueprint
+
+
+def _let_in(doors: Doors) -> None:
+    """Ask who it is; but anyone may ask whether the API is well."""
+    if request.endpoint != f"{request.blueprint}.{health.__name__}":
+        doors.check(request)
 
 
 def _serve_job(services: Services, rest: str) -> Response:

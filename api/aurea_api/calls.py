@@ -9,6 +9,7 @@ from flask import Response, request
 from msgspec import Struct
 
 from aurea_api.broker_queue import Queue
+from aurea_api.doors import Doors
 from aurea_api.parameters import NoQuery, read_query
 from aurea_api.responses import json_response
 from aurea_api.store import Store
@@ -19,6 +20,7 @@ class Services(NamedTuple):
 
     store: Store
     queue: Queue
+    doors: Doors
 
 
 class Call(NamedTuple):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Literal
 
 import sqlalchemy as sa
-from flask import Response
+from flask import Response, request
+from msgspec import UNSET, Struct, UnsetType
 
 from aurea_api.calls import Services
 from aurea_api.parameters import NoQuery
@@ -14,37 +16,67 @@ from aurea_celery._version import __version__
 from aurea_celery.errors import DatabaseError, SchemaMismatch
 from aurea_celery.price_lists import list_prices
 from aurea_celery.storage.prices import edition_name
-from aurea_celery.storage.pulse import Pulse, read_pulse
+from aurea_celery.storage.pulse import read_pulse
 
 MOST_STATEMENT_SECONDS = 2
 
 
+class ListPrices(Struct, frozen=True):
+    """Which list prices apply, and how many days old they are at most."""
+
+    edition: str
+    age_days: int | None
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether the API can answer, and whether what it answers is up to date; a stranger is told the status alone."""
+
+    status: Literal["healthy", "unhealthy"]
+    failing: Literal["database", "schema"] | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    database: Literal["ok"] | UnsetType = UNSET
+    schema: Literal["ok"] | UnsetType = UNSET
+    version: str | UnsetType = UNSET
+    pipeline: Literal["ok", "degraded"] | UnsetType = UNSET
+    problem: str | UnsetType | None = UNSET
+    writer: str | UnsetType = UNSET
+    last_write: datetime | UnsetType | None = UNSET
+    backlog: int | UnsetType = UNSET
+    oldest_event_seconds: float | UnsetType | None = UNSET
+    queue_messages: int | UnsetType | None = UNSET
+    list_prices: ListPrices | UnsetType = UNSET
+
+
 def health(services: Services, _: NoQuery) -> Response:
-    """200 if the database answers and has the tables of this release, however late the rows come; else 503."""
+    """Whether the API can answer: 200 if the database does and has the tables of this release, else 503."""
+    found = _look(services)
+    shown = found if services.doors.knows(request) else Health(status=found.status)
+    return json_response(shown, 200 if found.status == "healthy" else 503)
+
+
+def _look(services: Services) -> Health:
     try:
         with services.store.connect() as connection:
             connection.execute(sa.text(f"SET LOCAL statement_timeout = '{MOST_STATEMENT_SECONDS}s'"))
             pulse = read_pulse(connection)
             listed = list_prices(edition_name(connection))
-    except DatabaseError as error:
-        part, sentence = "database", "the database does not answer; check that it runs"
-        if isinstance(error, SchemaMismatch):
-            part, sentence = "schema", str(error)
-        return json_response({"status": "unhealthy", "failing": part, "error": sentence}, 503)
-    parts = {"status": "healthy", "database": "ok", "schema": "ok", "version": __version__}
-    prices = {"list_prices": {"edition": listed.edition, "age_days": listed.age_days}}
-    return json_response(parts | _pipeline(pulse, services.queue.messages(), services.queue.name) | prices)
-
-
-def _pipeline(pulse: Pulse, messages: int | None, queue: str) -> dict[str, Any]:
-    """What is known of the way from the workers to the database, and what is wrong with it."""
-    problem = pulse.problem(messages, queue)
-    return {
-        "pipeline": "degraded" if problem else "ok",
-        "problem": problem,
-        "writer": pulse.writer(messages),
-        "last_write": pulse.last_write,
-        "backlog": pulse.backlog,
-        "oldest_event_seconds": pulse.oldest_event_seconds,
-        "queue_messages": messages,
-    }
+    except SchemaMismatch as error:
+        return Health(status="unhealthy", failing="schema", error=str(error))
+    except DatabaseError:
+        return Health(status="unhealthy", failing="database", error="the database does not answer; check that it runs")
+    messages = services.queue.messages()
+    problem = pulse.problem(messages, services.queue.name)
+    return Health(
+        status="healthy",
+        database="ok",
+        schema="ok",
+        version=__version__,
+        pipeline="degraded" if problem else "ok",
+        problem=problem,
+        writer=pulse.writer(messages),
+        last_write=pulse.last_write,
+        backlog=pulse.backlog,
+        oldest_event_seconds=pulse.oldest_event_seconds,
+        queue_messages=messages,
+        list_prices=ListPrices(listed.edition, listed.age_days),
+    )

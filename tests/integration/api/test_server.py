@@ -21,6 +21,7 @@ from tests.support.processes import Process, session_of
 from tests.support.servers import accepts, free_port, wait_until
 
 Serve = Callable[..., Process]
+TOKENS = "read:0123456789-reads,write:0123456789-writes"
 
 
 @pytest.fixture
@@ -88,14 +89,14 @@ def test_every_job_id_survives_the_socket(port: int, job_id: str) -> None:
 
 @pytest.mark.usefixtures("api")
 def test_raw_requests(port: int) -> None:
-    host = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    host = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     body = json.dumps(METRIC).encode()
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:])) + b"0\r\n\r\n"
     typed = b"Content-Type: application/json; charset=utf-8\r\n"
     huge = b"%x\r\n%b\r\n0\r\n\r\n" % (2**20 + 1, b" " * (2**20 + 1))
 
     chunked = raw(port, b"POST /metrics" + host + typed + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
-    absolute = raw(port, b"GET http://x/metrics/jobs/job_123/details" + host + b"\r\n")
+    absolute = raw(port, b"GET http://localhost/metrics/jobs/job_123/details" + host + b"\r\n")
     untyped = raw(port, b"POST /metrics" + host + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     too_long = raw(port, b"POST /metrics" + host + typed + b"Content-Length: 9999999\r\n\r\n")
     too_long_in_chunks = raw(port, b"POST /metrics" + host + typed + b"Transfer-Encoding: chunked\r\n\r\n" + huge)
@@ -155,7 +156,7 @@ def test_a_taken_port_is_said(
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
 def test_an_address_of_another_machine_is_said(serve: Serve, database_url: str, host: str) -> None:
-    process = serve("aurea_celery.cli", "serve", "--host", host, DATABASE_URL=database_url)
+    process = serve("aurea_celery.cli", "serve", "--host", host, DATABASE_URL=database_url, AUREA_API_TOKENS=TOKENS)
 
     assert process.wait() == 2
     assert process.log.startswith(f"aurea: cannot listen on {host}, port 4000: ")
@@ -184,3 +185,41 @@ def test_a_wrong_environment_is_said(
     assert process.wait() == 2
     assert process.log.startswith(f"aurea: {sentence}")
     assert len(process.log.splitlines()) == 1
+
+
+def test_without_tokens_it_listens_on_loopback_alone(serve: Serve, database_url: str) -> None:
+    process = serve("aurea_celery.cli", "serve", "--host", "::", DATABASE_URL=database_url, AUREA_API_TOKENS="")
+
+    assert process.wait() == 2
+    assert process.log == (
+        "aurea: on :: the API would be open to everyone who reaches it; set AUREA_API_TOKENS (make one: aurea"
+        " token), or listen on 127.0.0.1\n"
+    )
+
+
+def test_requests_are_logged_without_their_secrets(serve: Serve, database_url: str, port: int) -> None:
+    process = serve("aurea_api", PORT=str(port), DATABASE_URL=database_url, AUREA_API_TOKENS=TOKENS)
+    process.wait_for(f"http://127.0.0.1:{port}")
+
+    for path, token in (("/metrics/jobs/a%0A[x]%20b?prefix=secret", "nope-nope"), ("/metrics/jobs", TOKENS[5:21])):
+        head = f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        raw(port, head.encode())
+
+    process.wait_for("GET /metrics/jobs 200 ")
+    assert "127.0.0.1 GET /metrics/jobs/a\\n[x] b 401 " in process.log
+    assert not any(word in process.log for word in ("secret", "nope", "0123456789", "Bearer"))
+
+
+def test_a_client_that_sends_half_a_request_is_left(serve: Serve, database_url: str, port: int) -> None:
+    """As many of them as there are threads do not keep others out for longer than that."""
+    slow = "from aurea_api import server; server.SLOW_CLIENT_SECONDS = 1; server.serve()"
+    process = serve("timeit", "-n1", "-r1", slow, DATABASE_URL=database_url, PORT=str(port))
+    process.wait_for(f"http://127.0.0.1:{port}")
+    halves = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(8)]
+    for half in halves:
+        half.sendall(b"GET /health HTTP/1.1\r\nHost: loc")
+
+    assert ask(port, "GET", "/health").status == 200
+    for half in halves:
+        assert b"200" not in half.recv(65536)
+        half.close()
