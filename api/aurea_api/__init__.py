@@ -7,5 +7,6 @@
 
 from aurea_api.app import create_app
 from aurea_api.blueprint import create_blueprint
+from aurea_api.doors import Doors
 
-__all__ = ["create_app", "create_blueprint"]
+__all__ = ["Doors", "create_app", "create_blueprint"]
