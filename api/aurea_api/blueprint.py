@@ -10,6 +10,7 @@ from flask.blueprints import BlueprintSetupState
 from aurea_api import creation, jobs, timeseries, totals
 from aurea_api.broker_queue import Queue
 from aurea_api.calls import Call, Services
+from aurea_api.description import OPENAPI, PAGE, show_openapi, show_page
 from aurea_api.doors import Doors
 from aurea_api.errors import register_error_handlers
 from aurea_api.filters import Filters
@@ -25,7 +26,7 @@ JOB_PATH = "/metrics/jobs/{job_id}"
 JOB_RULE = "/metrics/jobs/<aurea_any:rest>"
 
 CALLS = (
-    Call("GET", "/health", health, Health),
+    Call("GET", "/health", health, Health, is_open=True),
     Call("GET", "/metrics/jobs", jobs.list_jobs, jobs.JobList, query=jobs.JobsQuery),
     Call("GET", JOB_PATH, jobs.job_summary, JobSummary),
     Call("GET", f"{JOB_PATH}/details", jobs.job_details, jobs.JobRows, query=Page),
@@ -37,6 +38,8 @@ CALLS = (
     Call("POST", "/metrics", creation.create_metric, creation.Created, status=201),
 )
 """All calls, in the order in which they are described."""
+
+OPEN = {call.name for call in CALLS if call.is_open} | {show_openapi.__name__, show_page.__name__}
 
 JOB_CALLS = {call.path.removeprefix(JOB_PATH).lstrip("/"): call for call in CALLS if call.path.startswith(JOB_PATH)}
 """Those of one job, by what follows its id."""
@@ -59,7 +62,7 @@ def create_blueprint(database_url: str | None = None, *, doors: Doors | None = N
     doors = Doors.of_environment(environ) if doors is None else doors
     queue = Queue(Settings.load({}, environ, {}))
     services = Services(Store(database_url or require_database_url()), queue, doors)
-    blueprint = Blueprint("aurea", __name__)
+    blueprint = Blueprint("aurea", __name__, template_folder="templates")
     blueprint.before_request(partial(_let_in, doors))
     blueprint.after_request(lambda response: doors.dress(request, response))
     blueprint.record_once(_add_converter)
@@ -67,13 +70,15 @@ def create_blueprint(database_url: str | None = None, *, doors: Doors | None = N
         if call not in JOB_CALLS.values():
             blueprint.add_url_rule(call.path, call.name, partial(call.serve, services), methods=[call.method])
     blueprint.add_url_rule(JOB_RULE, "job", partial(_serve_job, services))
+    for path, show in ((OPENAPI, show_openapi), (PAGE, show_page)):
+        blueprint.add_url_rule(path, show.__name__, partial(show, CALLS, asks_for_tokens=bool(doors.tokens)))
     register_error_handlers(blueprint)
     return blueprint
 
 
 def _let_in(doors: Doors) -> None:
-    """Ask who it is; but anyone may ask whether the API is well."""
-    if request.endpoint != f"{request.blueprint}.{health.__name__}":
+    """Ask who it is; but anyone may ask whether the API is well, and what it can do."""
+    if (request.endpoint or "").rpartition(".")[2] not in OPEN:
         doors.check(request)
 
 

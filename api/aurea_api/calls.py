@@ -35,11 +35,13 @@ class Call(NamedTuple):
     """As OpenAPI writes it: ``/metrics/jobs/{job_id}``."""
     handler: Callable[..., Any]
     answer: Any
-    """The type of the answer's body."""
+    """The type of the answer's body; of one that is no JSON, its media type."""
     query: type[Struct] = NoQuery
-    body: Any = None
-    """The type of the request's body."""
+    body: dict[str, Any] | None = None
+    """The JSON schema of the request's body."""
     status: int = 200
+    is_open: bool = False
+    """Whether anyone may call it."""
 
     @property
     def name(self) -> str:

@@ -8,16 +8,16 @@ from msgspec import Struct
 from aurea_api.body import read_event
 from aurea_api.calls import Services
 from aurea_api.parameters import NoQuery
+from aurea_api.rows import Row
 from aurea_celery.clock import from_us
 from aurea_celery.storage import queries
-from aurea_celery.storage.queries import Metric
 
 
 class Created(Struct, frozen=True):
     """What was written."""
 
     message: str
-    metric: Metric
+    metric: Row
 
 
 def create_metric(services: Services, _: NoQuery) -> Created:

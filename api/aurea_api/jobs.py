@@ -12,9 +12,10 @@ from aurea_api import cursors
 from aurea_api.calls import Services
 from aurea_api.filters import Period, Text, read_times
 from aurea_api.parameters import Limit, NoQuery, Offset, Page, must_be
+from aurea_api.rows import Row
 from aurea_celery.storage import queries
 from aurea_celery.storage.job_list import JobLine, JobQuery, JobSort, read_jobs
-from aurea_celery.storage.queries import JobSummary, Metric
+from aurea_celery.storage.queries import JobSummary
 from aurea_celery.storage.tree import Tree, read_tree
 
 
@@ -40,7 +41,7 @@ class JobRows(Struct, frozen=True):
 
     job_id: str
     count: int
-    metrics: list[Metric]
+    metrics: list[Row]
 
 
 def list_jobs(services: Services, query: JobsQuery) -> JobList:

@@ -62,6 +62,15 @@ def read_query(given: MultiDict[str, str], kind: type[Query]) -> Query:
     return kind(**{name: fields[name].read(given.getlist(name)) for name in given})
 
 
+def words_of(kind: type[Struct]) -> dict[str, str]:
+    """What each parameter must be, by its name.
+
+    >>> words_of(Page)["limit"]
+    'a whole number from 1 to 1000'
+    """
+    return {name: field.must for name, field in _fields(kind).items()}
+
+
 class _Field(Struct, frozen=True):
     """One parameter: how its texts are read."""
 

@@ -1,0 +1,108 @@
+"""The calls that describe the API: for programs, and for people."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any, NamedTuple
+
+from flask import Response, render_template, request
+
+from aurea_api import openapi
+from aurea_api.calls import Call
+from aurea_api.responses import json_response
+
+OPENAPI, PAGE = "/openapi.json", "/docs"
+
+
+class Field(NamedTuple):
+    """A line of the table of an answer: where a value is, of which kind it is, and what it means."""
+
+    place: str
+    kind: str
+    meaning: str
+
+
+class Shown(NamedTuple):
+    """A call as the page shows it."""
+
+    call: Call
+    summary: str
+    parameters: list[dict[str, Any]]
+    fields: list[Field]
+    curl: str
+
+
+def show_openapi(calls: tuple[Call, ...], *, asks_for_tokens: bool) -> Response:
+    """The description, for programs."""
+    return json_response(openapi.describe(calls, _server(OPENAPI), asks_for_tokens=asks_for_tokens))
+
+
+def show_page(calls: tuple[Call, ...], *, asks_for_tokens: bool) -> Response:
+    """The description, for people: one page that needs no script and no other host."""
+    described = openapi.describe(calls, _server(PAGE), asks_for_tokens=asks_for_tokens)
+    schemas = described["components"]["schemas"]
+    shown = [_shown(call, schemas, asks_for_tokens=asks_for_tokens) for call in calls]
+    style = render_template("aurea_api.css")
+    page = render_template("aurea_api.html", calls=shown, style=style, info=described["info"], errors=openapi.ERRORS)
+    response = Response(page, mimetype="text/html")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+    return response
+
+
+def _server(path: str) -> str:
+    """Where the API is, as whoever asks sees it: the app's place and the blueprint's prefix."""
+    return (request.script_root + request.path).removesuffix(path)
+
+
+def _shown(call: Call, schemas: dict[str, Any], *, asks_for_tokens: bool) -> Shown:
+    answer = {} if isinstance(call.answer, str) else schemas[call.answer.__name__]
+    return Shown(
+        call=call,
+        summary=openapi.summary_of(call),
+        parameters=openapi.parameters_of(call),
+        fields=list(_fields(answer, schemas)),
+        curl=_curl(call, asks_for_tokens=asks_for_tokens),
+    )
+
+
+def _fields(schema: dict[str, Any], schemas: dict[str, Any], place: str = "") -> list[Field]:
+    """The values of an answer, those in objects and lists below their own names."""
+    found = []
+    for name, value in schema.get("properties", {}).items():
+        kinds = [_resolved(one, schemas) for one in value.get("anyOf", [value])]
+        kind = " or ".join(_kind(one) for one in kinds)
+        found.append(Field(place + name, kind, value.get("description", "")))
+        for one in kinds:
+            inner = _resolved(one.get("items", one), schemas)
+            if inner is not schema:
+                found += _fields(inner, schemas, f"{place}{name}{'[]' if 'items' in one else ''}.")
+    return found
+
+
+def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    return found
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    kind = schema.get("format") or schema.get("type", "anything")
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _curl(call: Call, *, asks_for_tokens: bool) -> str:
+    required = [f"{one['name']}={one['schema']['enum'][0]}" for one in openapi.parameters_of(call) if _is_asked(one)]
+    parts = ["curl"]
+    if asks_for_tokens and not call.is_open:
+        parts.append("-H 'Authorization: Bearer TOKEN'")
+    if call.method == "POST":
+        parts.append("-H 'Content-Type: application/json' -d @body.json")
+    path = call.path.replace("{job_id}", "JOB") + ("?" + "&".join(required) if required else "")
+    return " ".join([*parts, f"'{request.host_url.rstrip('/')}{_server(PAGE)}{path}'"])
+
+
+def _is_asked(parameter: dict[str, Any]) -> bool:
+    return bool(parameter["required"]) and parameter["in"] == "query"
