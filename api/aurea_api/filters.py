@@ -14,6 +14,7 @@ from aurea_celery.events import STATUSES, TEXT_MAX_CHARACTERS
 from aurea_celery.storage.selection import Selection
 
 AGO = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
+YEARS = (1970, 9998)
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 _TEXT = f"a text of at most {TEXT_MAX_CHARACTERS} characters without NUL"
@@ -106,9 +107,16 @@ def read_selection(filters: Filters, now: datetime) -> Selection:
 def _moment(name: str, text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
+    ago = AGO.fullmatch(text)
     try:
-        if ago := AGO.fullmatch(text):
-            return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-        return datetime.fromisoformat(text.replace(" ", "+")).astimezone(UTC)
+        time = now - timedelta(**{UNITS[ago[2]]: int(ago[1])}) if ago else _iso_time(text)
     except (ValueError, OverflowError):
-        return abort(400, f"{name} must be a time that exists, in the years 1 to 9999")
+        time = None
+    if time is None or not YEARS[0] <= time.year <= YEARS[1]:
+        abort(400, f"{name} must be a time that exists, in the years {YEARS[0]} to {YEARS[1]}")
+    return time
+
+
+def _iso_time(text: str) -> datetime:
+    """A time with zone; a plus in an address that was not encoded has become a space."""
+    return datetime.fromisoformat(text.replace(" ", "+")).astimezone(UTC)

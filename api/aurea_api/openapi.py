@@ -74,8 +74,8 @@ def numbers(schema: Any) -> Any:
         return [numbers(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.get("format") == "decimal":
-        return {name: value for name, value in schema.items() if name != "format"} | {"type": "number"}
+    if schema.get("format") == "decimal":  # nor is a default one
+        return {name: value for name, value in schema.items() if name not in {"format", "default"}} | {"type": "number"}
     return {name: numbers(value) for name, value in schema.items()}
 
 

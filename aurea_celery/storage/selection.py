@@ -46,10 +46,13 @@ class Selection(Struct, frozen=True, kw_only=True):
         return replace(self, since=self.since and start_of_quarter(self.since), until=until)
 
     def before(self) -> Selection | None:
-        """The same over the period of the same length just before; None where that has no beginning or no end."""
+        """The same over the period of the same length just before; None where there is none."""
         if self.since is None or self.until is None:
             return None
-        return replace(self, since=self.since - (self.until - self.since), until=self.since)
+        try:
+            return replace(self, since=self.since - (self.until - self.since), until=self.since)
+        except OverflowError:  # there is no year 0
+            return None
 
 
 class Relation(NamedTuple):

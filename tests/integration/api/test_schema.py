@@ -1,0 +1,120 @@
+"""The API does what its description says, whatever is asked: schemathesis makes the requests, from the description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis import GenerationMode
+
+from aurea_api import Doors, create_app, create_blueprint
+from aurea_api.blueprint import CALLS
+from aurea_api.calls import Call
+from aurea_celery.storage.schema import metrics
+from tests.support import history
+from tests.support.api import get
+from tests.support.databases import Databases
+from tests.support.recorded import write
+
+TOKEN = "0123456789-writes"  # noqa: S105 - it opens nothing but this test
+asking = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(scope="module")
+def filled_url(databases: Databases) -> Iterator[str]:
+    with databases.migrated() as url:
+        write(url, *history.history(3, 50))
+        yield url
+
+
+@pytest.fixture(scope="module")
+def api(filled_url: str) -> Any:
+    """The description of an API that asks for tokens, as schemathesis reads it."""
+    app = Flask("described")
+    doors = Doors.of_environment({"AUREA_API_TOKENS": f"write:{TOKEN}"})
+    app.register_blueprint(create_blueprint(filled_url, doors=doors))
+    return schemathesis.openapi.from_wsgi("/openapi.json", app, config=CONFIG)
+
+
+# No schema can say that the 30th of February is no day, that an end is after its beginning, or that a cursor must be
+# one that was given out: such requests are refused with 400.
+CONFIG = schemathesis.Config.from_dict(
+    {
+        "headers": {"Authorization": f"Bearer {TOKEN}"},
+        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "404", "409"]}},
+    }
+)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_every_call_does_what_its_description_says(api: Any, call: Call, mode: GenerationMode) -> None:
+    """Requests that the description allows, and those that it does not."""
+    operation = api[call.path][call.method]
+    if mode is GenerationMode.NEGATIVE and not operation.query and not operation.body:
+        return  # there is nothing in it that can be wrong
+
+    @asking
+    @given(operation.as_strategy(generation_mode=mode))
+    def ask(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate()
+
+    ask()
+
+
+def test_calls_after_one_another_do_what_their_description_says(api: Any) -> None:
+    api.as_state_machine().run(settings=settings(asking, max_examples=15, stateful_step_count=6))
+
+
+@pytest.fixture
+def client(database_url: str) -> FlaskClient:
+    return create_app(database_url).test_client()
+
+
+def test_the_description_is_one(client: FlaskClient) -> None:
+    OpenAPIV31SpecValidator(json.loads(client.get("/openapi.json").data)).validate()
+
+
+def test_every_call_and_every_column_is_described(client: FlaskClient) -> None:
+    described = get(client, "/openapi.json").body
+
+    assert {(method.upper(), path) for path, calls in described["paths"].items() for method in calls} == {
+        (call.method, call.path) for call in CALLS
+    }
+    assert set(described["components"]["schemas"]["Row"]["properties"]) == {column.name for column in metrics.c}
+    for calls in described["paths"].values():
+        for call in calls.values():
+            assert call["summary"]
+            assert all(parameter["description"] for parameter in call["parameters"])
+
+
+def test_the_description_says_where_the_api_is(database_url: str) -> None:
+    app = Flask("host")
+    app.register_blueprint(create_blueprint(database_url), url_prefix="/costs")
+
+    described = get(app.test_client(), "/costs/openapi.json").body
+
+    assert described["servers"] == [{"url": "/costs"}]
+    assert "securitySchemes" not in described["components"]
+
+
+def test_the_page_shows_every_call_and_needs_nobody_else(client: FlaskClient) -> None:
+    answer = client.get("/docs")
+    page = answer.get_data(as_text=True)
+
+    assert answer.mimetype == "text/html"
+    assert all(f"<code>{call.path}</code>" in page for call in CALLS)
+    assert "<script" not in page
+    assert "//" not in page.replace("http://localhost/", "")
+    assert "style-src 'sha256-" in answer.headers["Content-Security-Policy"]
