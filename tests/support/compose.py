@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -178,6 +179,8 @@ class NativeStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for name, process in reversed(self.running.items()):
+            if name == "database" and process.status is None:
+                process.end(signal.SIGINT)  # as its image is stopped; SIGTERM would wait for every client
             process.stop()
             print(f"--- {name}\n{process.log[-6000:]}")  # pytest shows it when the test fails
 
