@@ -16,6 +16,7 @@ version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' aurea_celery/_version.py)
 for program in buildah debootstrap curl; do
     command -v "$program" >/dev/null || { echo "try_image: $program is missing; apt-get install $program" >&2; exit 1; }
 done
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || { echo "try_image: apt-get install postgresql" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || { echo "try_image: debootstrap and chroot need root" >&2; exit 1; }
 [ -x .venv/bin/python ] || { echo "try_image: run make lint first, it sets up .venv" >&2; exit 1; }
 

@@ -46,7 +46,7 @@ def real_compose() -> list[str]:
 
 def test_compose_itself_reads_it_as_these_tests_do(tmp_path: Path) -> None:
     secrets = {name: f"{name.lower()}0" for name in REQUIRED}
-    found = configured(real_compose(), tmp_path, secrets)
+    found = configured([*real_compose(), "--file", str(COMPOSE_FILE)], tmp_path, secrets)
     assert found.returncode == 0, found.stderr
     read = json.loads(found.stdout)["services"]
     expected = read_compose(secrets)["services"]
@@ -61,18 +61,32 @@ def test_compose_itself_reads_it_as_these_tests_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", sorted(REQUIRED))
 def test_compose_refuses_to_start_without_a_secret(tmp_path: Path, missing: str) -> None:
     secrets = {name: "" if name == missing else "x" for name in REQUIRED}
-    found = configured(real_compose(), tmp_path, secrets)
+    found = configured([*real_compose(), "--file", str(COMPOSE_FILE)], tmp_path, secrets)
     assert found.returncode != 0
     assert found.stderr.strip().endswith(
         f"required variable {missing} is missing a value: copy .env.example to .env and fill it in"
     )
 
 
+def test_the_documented_override_puts_another_worker_in_place(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "compose.md").read_text()
+    override = tmp_path / "override.yml"
+    override.write_text(page.split("```yaml\n")[1].split("```")[0])
+    compose = [*real_compose(), "--file", str(COMPOSE_FILE), "--file", str(override)]
+    found = configured(compose, tmp_path, dict.fromkeys(REQUIRED, "x"))
+    assert found.returncode == 0, found.stderr
+    for name in ("worker", "writer"):
+        service = json.loads(found.stdout)["services"][name]
+        assert "build" not in service
+        assert service["image"] == "shop:1.0"
+        assert service["environment"]["AUREA_OUTBOX_DIR"] == service["volumes"][0]["target"]
+
+
 def configured(compose: list[str], folder: Path, secrets: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """What ``docker compose config`` says of the file beside such a ``.env``."""
+    """What such a command's ``config`` says beside such a ``.env``."""
     env_file = folder / "env"
     env_file.write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
-    command = [*compose, "--file", str(COMPOSE_FILE), "--env-file", str(env_file), "config", "--format", "json"]
+    command = [*compose, "--env-file", str(env_file), "config", "--format", "json"]
     environ = {name: value for name, value in os.environ.items() if name not in REQUIRED}
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
 
