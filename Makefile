@@ -6,7 +6,7 @@ READY := .venv/ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-celery lint bench chaos fuzz clean
+.PHONY: help demo test test-matrix test-celery lint bench chaos fuzz image clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ chaos: $(READY)  ## Kill and cut everything while tasks run, compare with the tr
 
 fuzz: $(READY)  ## Feed the writer's decoder what coverage guides to; ARGS="--seconds 60"
 	$(BIN)/python -m fuzz $(ARGS)
+
+image:  ## Build the container images with Docker or buildah; ARGS="--build-arg BASE_IMAGE=..." goes to the build
+	@deploy/image.sh $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf .venv .venv-celery-* .celery-source .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.support.servers import wait_until
 
@@ -16,9 +17,17 @@ STOP_SECONDS = 30.0
 
 
 class Process:
-    """A child process in a session of its own, with its output in a file."""
+    """A child process in a session of its own, with its output in a file; as root it may be another user's."""
 
-    def __init__(self, name: str, command: list[str], *, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        folder: Path,
+        environ: Mapping[str, str],
+        user: pwd.struct_passwd | None = None,
+    ) -> None:
         self.log_path = folder / f"{name}.log"
         self.name = name
         with self.log_path.open("ab") as log:
@@ -30,6 +39,7 @@ class Process:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                **identity_of(user),
             )
         self.pid = self._process.pid
 
@@ -97,6 +107,11 @@ class Process:
     def children(self) -> list[int]:
         """The pids of its direct children."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+
+def identity_of(user: pwd.struct_passwd | None) -> dict[str, Any]:
+    """What makes a subprocess this user's; None is ourselves."""
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
 
 def clean_environ() -> dict[str, str]:
