@@ -25,7 +25,7 @@ UNREACHABLE = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_cou
 # SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule or a
 # limit. All other errors are about the database and not about what is written to it.
 DATA_CLASSES = ("22", "23", "54")
-UNDEFINED_TABLE = "42P01"
+UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE = "42P01", "42501"
 
 
 def parse_url(text: str) -> URL:
@@ -73,6 +73,11 @@ def is_data_error(error: DBAPIError) -> bool:
     return (getattr(error.orig, "pgcode", None) or "").startswith(DATA_CLASSES)
 
 
+def is_privilege_error(error: DBAPIError) -> bool:
+    """Whether the user may not do that."""
+    return getattr(error.orig, "pgcode", None) == INSUFFICIENT_PRIVILEGE
+
+
 @contextlib.contextmanager
 def translating(text: str) -> Iterator[None]:
     """Turn the driver's errors into ours, but for those about the data, which pass through.
@@ -98,6 +103,8 @@ def _describe(url: URL, code: str | None) -> str:
     place = f"{url.host or url.query.get('host', 'the local socket')}:{url.port or 5432}"
     if code is None:
         return f"the database at {place} is not available; check that it runs"
+    if code == INSUFFICIENT_PRIVILEGE:
+        return f"the database at {place} does not let this user do that; ask as the owner of the tables, or a superuser"
     return f"the database at {place} is not available (SQLSTATE {code}, {psycopg2.errors.lookup(code).__name__})"
 
 
