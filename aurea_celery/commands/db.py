@@ -46,12 +46,15 @@ def check(context: click.Context) -> None:
 def maintain(context: click.Context) -> None:
     """Make partitions ahead, and move rows out of the default one; safe beside running writers."""
     from aurea_celery.storage import upkeep  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.condition import wrong_clocks  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.pulse import counted  # noqa: PLC0415 - heavy
 
     done = upkeep.maintain(database_url(context))
     click.echo(f"Made {len(done.made):,} partitions ahead." if done.made else "Partitions were made ahead already.")
     for partition, rows in done.moved.items():
-        click.echo(f"Moved {rows:,} {'row' if rows == 1 else 'rows'} into {partition}.")
-    left = f"holds {done.left:,} rows of clocks that were quite wrong" if done.left else "is empty"
+        click.echo(f"Moved {counted(rows, 'row', 'rows')} into {partition}.")
+    held = counted(done.left, "row", "rows")
+    left = f"holds {held} of {wrong_clocks(done.left)}" if done.left else "is empty"
     click.echo(f"The default partition {left}.")
 
 

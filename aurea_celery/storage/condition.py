@@ -61,7 +61,7 @@ class Condition(Struct, frozen=True, kw_only=True):
         rows = counted(self.rows_in_default, "row is", "rows are")
         if self.weeks_in_default:
             return f"{rows} in the default partition; move what has a usual date: aurea db maintain."
-        return f"{rows} in the default partition, of clocks that were quite wrong."
+        return f"{rows} in the default partition, of {wrong_clocks(self.rows_in_default)}."
 
     def _about_sums(self) -> str:
         if self.rollup_differences is None:
@@ -71,6 +71,11 @@ class Condition(Struct, frozen=True, kw_only=True):
             return f"Every sum agrees with its rows{since}."
         tables = ", ".join(f"{count:,} of {table}" for table, count in sorted(self.rollup_differences.items()))
         return f"Sums differ from their rows, {tables}; make them anew: aurea db rebuild."
+
+
+def wrong_clocks(rows: int) -> str:
+    """Whose rows stay in the default partition."""
+    return "a clock that was quite wrong" if rows == 1 else "clocks that were quite wrong"
 
 
 def condition(url: str) -> Condition:

@@ -17,7 +17,7 @@ from aurea_celery.storage.schema import VERSION_TABLE
 
 SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 CONNECT_TIMEOUT_SECONDS = 5
-STATEMENT_TIMEOUT_SECONDS = 60
+STATEMENT_TIMEOUT_SECONDS = 60.0
 
 # When a server that is cut off, so that nobody says so, is given up: after two minutes and not after two hours.
 UNREACHABLE = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4, "tcp_user_timeout": 120_000}
@@ -63,7 +63,7 @@ def create_engine(text: str, *, pool_size: int = 4, pre_ping: bool = True) -> En
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "aurea-celery",
             **UNREACHABLE,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS * 1000} -c timezone=UTC",
+            "options": f"-c statement_timeout={int(STATEMENT_TIMEOUT_SECONDS * 1000)} -c timezone=UTC",
         },
     )
 

@@ -99,11 +99,11 @@ def weeks_in_default(connection: sa.Connection, now: datetime) -> list[datetime]
 def move_out_of_default(connection: sa.Connection, week: datetime) -> int:
     """Make the partition of a week and move its rows there; how many.
 
-    Who writes to the default partition waits meanwhile. Nobody else does, but at the end: who came to the table with
-    the old list of its partitions and then saw that the rows are gone, would miss them.
+    Writers wait meanwhile: one that had begun, and waited for the default partition, would keep us from the end.
+    Readers wait at the end: who came with the old list of partitions, and then saw rows gone, would miss them.
     """
     _lock(connection)
-    connection.execute(sa.text("LOCK TABLE metrics_default IN EXCLUSIVE MODE"))
+    connection.execute(sa.text("LOCK TABLE ONLY metrics IN EXCLUSIVE MODE"))
     _create(connection, week)
     moved = connection.execute(
         sa.text(

@@ -18,8 +18,8 @@ from aurea_celery.storage import rollups
 from aurea_celery.storage.partitions import WEEK, name_of, week_of, weeks
 from aurea_celery.storage.schema import metrics_retention
 
-EARLIEST_ZONE = timedelta(hours=14)
-"""The month begins in the Pacific's UTC+14 so much before it does in UTC."""
+EARLIEST_ZONE, LATEST_ZONE = timedelta(hours=14), timedelta(hours=12)
+"""A month begins so long before it does in UTC (at UTC+14), and runs so long after its end there (at UTC-12)."""
 
 DEFAULT = "metrics_default"
 
@@ -45,7 +45,7 @@ def first_kept(now: datetime, older_than: timedelta) -> datetime:
     >>> first_kept(datetime(2026, 11, 27, tzinfo=UTC), timedelta(days=7)).isoformat()
     '2026-10-26T00:00:00+00:00'
     """
-    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    month = (now.astimezone(UTC) - LATEST_ZONE).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return week_of(min(now - older_than, month - EARLIEST_ZONE))
 
 

@@ -145,6 +145,7 @@ metrics = Table(
         name="usage",
     ),
     Index("idx_metrics_job_id", "job_id", "created_at", "id"),
+    Index("metrics_tags_idx", "tags", postgresql_using="gin", postgresql_ops={"tags": "jsonb_path_ops"}),
     postgresql_partition_by="RANGE (created_at)",
     comment="What one execution spent on one model",
 )

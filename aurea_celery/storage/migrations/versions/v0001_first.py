@@ -76,6 +76,8 @@ CREATE TABLE metrics (
 
 CREATE INDEX idx_metrics_job_id ON metrics (job_id, created_at, id);
 
+CREATE INDEX metrics_tags_idx ON metrics USING gin (tags jsonb_path_ops);
+
 COMMENT ON TABLE metrics IS 'What one execution spent on one model';
 
 COMMENT ON COLUMN metrics.event_id IS 'one execution; with seq the key of idempotence';
