@@ -10,8 +10,8 @@ from aurea_celery import Aurea
 from aurea_celery.clock import now_us
 from aurea_celery.delivery.broker import PRUNE_TASK, task_headers
 from aurea_celery.storage import upkeep
-from aurea_celery.writer import NO_LIMIT_SECONDS
-from tests.support.installation import Installation
+from aurea_celery.writer import NO_LIMIT_SECONDS, settings_of
+from tests.support.installation import ROOT, Installation
 from tests.support.recorded import execution, write
 from tests.support.retention import check_sums
 from tests.support.servers import wait_until
@@ -92,3 +92,17 @@ def test_the_task_goes_to_the_writers_queue_whatever_the_host_says(installation:
     assert (installation.length_of(QUEUE), installation.length_of("celery")) == (2, 0)
     assert task.time_limit == NO_LIMIT_SECONDS
     assert QUEUE not in app.amqp.queues
+
+
+def test_the_documented_schedule_sends_our_task(installation: Installation) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    example = page.split("Celery's beat does it every night")[1].split("```python\n")[1].split("```")[0]
+    app = Celery("documented", broker=installation.broker_url, set_as_current=False)
+    aurea = Aurea(app, enabled=False)
+    exec(example, {"app": app})  # noqa: S102 - the example of our own page
+    (entry,) = app.conf.beat_schedule.values()
+
+    assert app.tasks[entry["task"]].apply_async().id
+    assert settings_of(app).retention_days == 90
+    assert installation.length_of(QUEUE) == 1
+    aurea.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ from tests.support.databases import connected
 from tests.support.recorded import execution, write
 
 DAY_US = 86_400_000_000
+ROOT = Path(__file__).parents[3]
 
 
 def run(url: str, *command: str) -> Result:
@@ -141,3 +144,17 @@ def test_more_than_the_pool_wait_and_are_told(database_url: str) -> None:
     with engine.connect(), engine.connect(), busy, translating(database_url):
         engine.connect()
     engine.dispose()
+
+
+def test_the_page_shows_what_is_said(database_url: str) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    shown = page.split("$ aurea db check\n")[1].split("```")[0].splitlines()
+    (search,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+
+    said = run(database_url, "db", "check").stdout.splitlines()
+    with connected(database_url) as connection:
+        connection.execute(sa.text(search.replace('":', r'"\:')))
+
+    assert [re.sub(r"\d{4}-\d\d-\d\d", "", line) for line in said] == [
+        re.sub(r"\d{4}-\d\d-\d\d", "", line) for line in shown
+    ]
