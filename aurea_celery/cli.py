@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from aurea_celery._version import __version__
-from aurea_celery.commands.base import Command, database_url
+from aurea_celery.commands.base import Command, database_url, settings_for
 from aurea_celery.commands.budgets import budget
+from aurea_celery.commands.db import db
 from aurea_celery.commands.prices import prices, reprice
+from aurea_celery.commands.prune import prune
 from aurea_celery.commands.report import report
 from aurea_celery.errors import ConfigurationError
 from aurea_celery.settings import TRUE_WORDS
@@ -33,31 +35,6 @@ if os.environ.get("AUREA_AUTOINSTALL", "").strip().lower() in TRUE_WORDS:
 @click.version_option(__version__, prog_name="aurea")
 def aurea() -> None:
     """Tokens, money and latency of every Celery job, in your own Postgres."""
-
-
-@aurea.group()
-def db() -> None:
-    """The database's schema."""
-
-
-@db.command("upgrade", cls=Command)
-@click.pass_context
-def db_upgrade(context: click.Context) -> None:
-    """Create or upgrade the tables of DATABASE_URL; safe to repeat."""
-    from aurea_celery.models import upgrade_database  # noqa: PLC0415 - heavy
-
-    upgrade_database(database_url(context))
-    click.echo("The schema is up to date.")
-
-
-@db.command("rebuild", cls=Command)
-@click.pass_context
-def db_rebuild(context: click.Context) -> None:
-    """Make every rollup anew from the rows, if aurea check found a wrong sum; writers wait meanwhile."""
-    from aurea_celery.storage.audit import rebuild  # noqa: PLC0415 - heavy
-
-    rebuild(database_url(context))
-    click.echo("Every rollup is made anew from the rows.")
 
 
 @aurea.command(cls=Command)
@@ -110,11 +87,8 @@ def _app_and_settings(context: click.Context, broker: str | None) -> tuple[Celer
     """The way to the broker, if one is known, and the settings that go with it."""
     from celery import Celery  # noqa: PLC0415 - heavy
 
-    from aurea_celery.settings import Settings, read_environment  # noqa: PLC0415 - only commands need it
-    from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
-
     app: Celery | None = getattr(context.obj, "app", None)
-    settings = settings_of(app) if app else Settings.load({}, read_environment(), {})
+    settings = settings_for(context)
     settings = dataclasses.replace(settings, broker_url=broker or settings.broker_url)
     if app is None and settings.broker_url:
         app = Celery("aurea", broker=settings.broker_url, set_as_current=False)
@@ -136,7 +110,9 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
 
 
 aurea.add_command(budget)
+aurea.add_command(db)
 aurea.add_command(prices)
+aurea.add_command(prune)
 aurea.add_command(reprice)
 aurea.add_command(report)
 

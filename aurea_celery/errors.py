@@ -8,6 +8,7 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable the database does not answer; trying again later may help
     │   └── SchemaMismatch      the database has no schema of ours, an older or a newer one
+    ├── RowsPruned              what is asked needs rows that retention has dropped
     ├── BudgetExceeded          a budget that is used up keeps a task or a monitored function from running
     ├── EmbeddedServerError     the private PostgreSQL or Valkey did not start
     └── AddressInUse            a port that a command wants to listen on is taken
@@ -42,6 +43,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class SchemaMismatch(DatabaseError):
     """The database has no schema of ours, an older one, or one from a newer release."""
+
+
+class RowsPruned(AureaError):
+    """What is asked needs rows that retention has dropped; their sums are kept, but not by day and job."""
 
 
 class BudgetExceeded(AureaError):

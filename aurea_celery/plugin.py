@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
-from aurea_celery import writer
+from aurea_celery import pruner, writer
 from aurea_celery._guard import guarded
 from aurea_celery.capture import budgets, registry
 from aurea_celery.capture import signals as capture_signals
@@ -67,6 +67,7 @@ class Aurea:
         self._app = app
         registry.install(app, self.destination)
         writer.register(app, self._arguments)
+        pruner.register(app)
         capture_signals.connect()
         _connect_roles()
         _installed.add(self)

@@ -137,6 +137,9 @@ class Settings:
     writer_visibility_timeout_seconds: int = _setting(
         60, "seconds", "On Redis: when a message of a killed writer goes to another one.", least=1
     )
+    retention_days: int = _setting(
+        0, "days", "aurea_celery.prune drops rows that are older, and keeps their sums; 0: none.", least=0, most=36_500
+    )
     database_url: str = _setting(
         "", "", "Where the writer writes: postgresql://user:password@host:5432/database.", is_shown=False
     )

@@ -52,24 +52,23 @@ class WriterTask(Task):  # type: ignore[type-arg]  # generic in its type hints, 
         """Called by Celery to apply the host's ``task_annotations``."""
 
 
+TASK_OPTIONS: dict[str, Any] = {
+    "base": WriterTask,
+    "rate_limit": 0,
+    "shared": False,
+    "ignore_result": True,
+    "send_events": False,
+    "track_started": False,
+    "max_retries": None,
+    "serializer": "json",
+    "soft_time_limit": NO_LIMIT_SECONDS,
+    "time_limit": NO_LIMIT_SECONDS,
+}
+"""What holds for every task of ours, whatever the host says of its own."""
+
+
 def register(app: Celery, arguments: Mapping[str, Any]) -> None:
     """Make an app know the writer's task. Nothing heavy is imported."""
-    options: dict[str, Any] = {
-        "name": WRITE_TASK,
-        "base": WriterTask,
-        "rate_limit": 0,
-        "shared": False,
-        "ignore_result": True,
-        "acks_late": True,
-        "acks_on_failure_or_timeout": True,
-        "reject_on_worker_lost": True,
-        "send_events": False,
-        "track_started": False,
-        "max_retries": None,
-        "serializer": "json",
-        "soft_time_limit": NO_LIMIT_SECONDS,
-        "time_limit": NO_LIMIT_SECONDS,
-    }
 
     def write(batch: str) -> None:
         """Write one batch of events and return once it is committed."""
@@ -82,6 +81,8 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
             _answer(app, settings, receipt)
 
     if app not in _arguments:  # a second plugin brings other arguments, not another task
+        acknowledged = {"acks_late": True, "acks_on_failure_or_timeout": True, "reject_on_worker_lost": True}
+        options = TASK_OPTIONS | acknowledged | {"name": WRITE_TASK}
         app.task(**options)(write)
     _arguments[app] = arguments
     signals.worker_init.connect(_note_start, weak=False, dispatch_uid="aurea_celery.writer_start")

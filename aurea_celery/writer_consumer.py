@@ -1,4 +1,4 @@
-"""What takes the messages of the writer's queue: batches go to the pool, and everything else is kept.
+"""What takes the messages of the writer's queue: calls of our tasks go to the pool, and everything else is kept.
 
 Whoever can publish at the broker can put anything into the queue. Nothing of it may end the worker, block the queue,
 run a task of the host, or be loaded as anything but JSON.
@@ -19,7 +19,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 
 from aurea_celery._guard import log_once_a_minute
-from aurea_celery.delivery.broker import WRITE_TASK, Broker, task_headers
+from aurea_celery.delivery.broker import PRUNE_TASK, WRITE_TASK, Broker, task_headers
 from aurea_celery.events import clean_text
 from aurea_celery.writer import settings_of
 
@@ -34,6 +34,8 @@ KEPT_CHARACTERS = 1024 * 1024
 """What is kept of a message that is not ours or that no process survives: far more than a batch usually has."""
 
 _Blueprint: Any = Consumer.Blueprint
+
+DESCRIPTIONS = {WRITE_TASK: "<events>", PRUNE_TASK: "()"}
 
 NOT_OURS = "a message that is not one of ours came through the writer's queue; find out who publishes there"
 DEADLY = "a batch ended the process that wrote it three times"
@@ -55,11 +57,12 @@ class WriterRequest(Request):
 
 
 class MetricsConsumer(Consumer):
-    """A Celery consumer that runs batches of events, and keeps every other message instead of discarding it.
+    """A Celery consumer that runs our own two tasks, and keeps every other message instead of discarding it.
 
     Celery acknowledges what it cannot read, and runs any task of the app that somebody sends here. Both would be wrong:
-    a message that is not a batch is wrapped into one that the writer reads, rejects and keeps in ``metrics_rejected``.
-    So is a batch that killed the process writing it each of three times, which Celery would hand out for ever.
+    a message that calls none of the two is wrapped into one that the writer reads, rejects and keeps in
+    ``metrics_rejected``. So is a batch that killed the process writing it each of three times, which Celery would hand
+    out for ever.
     """
 
     class Blueprint(_Blueprint):  # type: ignore[misc]  # its stubs call it a variable
@@ -78,8 +81,10 @@ class MetricsConsumer(Consumer):
             _survive_garbage(self.task_consumer.channel)  # type: ignore[attr-defined]  # its stubs leave it out
 
         def on_message(message: Message) -> None:
-            if _is_batch(message):
-                message.headers = task_headers(_id_of(message), "<events>")  # Celery need not understand the sender's
+            task = _task_of(message)
+            if task is not None:
+                # Celery need not understand the sender's.
+                message.headers = task_headers(_id_of(message), DESCRIPTIONS[task], task)
                 message.reject = functools.partial(self._reject, message, message.reject)  # type: ignore[method-assign]  # of this one message
                 run(message)
             else:
@@ -153,14 +158,22 @@ def _if_connected(answer: Callable[..., None]) -> Callable[..., None]:
     return answer_if_connected
 
 
-def _is_batch(message: Message) -> bool:
-    """Whether a message is a call of the writer's task with one text, and nothing that is to follow."""
+def _task_of(message: Message) -> str | None:
+    """Which of our tasks a message calls, with nothing that is to follow: a batch to write, one text, or to prune.
+
+    What is to be pruned is the writer's own setting. A message says nothing of it, for anybody can send one.
+    """
     try:
-        (batch,), named, embed = message.payload
+        arguments, named, embed = message.payload
         is_alone = not named and not any(embed.values())
     except Exception:  # whatever a foreign message makes a decoder raise, it is not ours
-        return False
-    return (message.headers or {}).get("task") == WRITE_TASK and isinstance(batch, str) and is_alone
+        return None
+    task = (message.headers or {}).get("task")
+    if task == WRITE_TASK:
+        is_ours = is_alone and len(arguments) == 1 and isinstance(arguments[0], str)
+    else:
+        is_ours = is_alone and task == PRUNE_TASK and arguments == []
+    return task if is_ours else None
 
 
 def _id_of(message: Message) -> str:

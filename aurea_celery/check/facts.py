@@ -59,6 +59,7 @@ class Facts:
     books: Books
     processes: list[ProcessBooks]
     rollup_differences: dict[str, int]
+    rows_in_default: int
     pulse: Pulse
     broker: Broker | None
     held: Held | None
@@ -103,6 +104,7 @@ def _look(database_url: str, settings: Settings, app: Celery | None, every_proce
         books=_grown(audited.books, audited.processes, processes),
         processes=processes,
         rollup_differences=audited.rollup_differences,
+        rows_in_default=audited.rows_in_default,
         pulse=audited.pulse,
         broker=broker,
         held=_held(outbox, found, processes) if outbox else None,

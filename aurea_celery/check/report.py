@@ -7,6 +7,7 @@ import msgspec
 from aurea_celery.check.facts import Facts, Held
 from aurea_celery.check.findings import EXIT_STATUS, findings
 from aurea_celery.storage.books import Books, ProcessBooks
+from aurea_celery.storage.pulse import counted
 
 COLUMNS = ("captured", "published", "written", "rejected", "dropped", "pending", "duplicates")
 ALL = "all processes"
@@ -22,6 +23,9 @@ def as_text(facts: Facts, *, by_process: bool) -> str:
     lines = [f"{finding.sentence}." for finding in findings(facts)]
     left_out = {"excluded": facts.books.excluded, "sampled out": facts.books.sampled_out}
     lines += [f"Left out by the settings: {count:,} {how}." for how, count in left_out.items() if count]
+    if facts.rows_in_default:
+        said = counted(facts.rows_in_default, "row is", "rows are")
+        lines.append(f"{said} in the default partition, which is harmless; aurea db check says more.")
     if facts.list_prices.is_stale:
         lines.append(f"List prices: {facts.list_prices}.")
     rows: list[tuple[str, Books | ProcessBooks]] = [(ALL, facts.books)]
@@ -44,6 +48,7 @@ def as_json(facts: Facts, *, by_process: bool) -> bytes:
             "findings": [{"kind": finding.kind, "sentence": f"{finding.sentence}."} for finding in found],
             "books": facts.books,
             "rollup_differences": facts.rollup_differences,
+            "rows_in_default_partition": facts.rows_in_default,
             "writer": facts.pulse.writer(facts.messages),
             "last_write": facts.pulse.last_write,
             "queue_messages": facts.messages,

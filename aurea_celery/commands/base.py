@@ -16,7 +16,18 @@ from aurea_celery.errors import AureaError, ConfigurationError
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from aurea_celery.settings import Settings
+
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+LONGEST_AGE = timedelta(days=36_500)
+
+
+def length_of_time(text: str) -> timedelta | None:
+    """What ``30m``, ``12h``, ``7d`` or ``2w`` say; None for other texts."""
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    return int(found[1]) * UNITS[found[2]] if found else None
 
 
 class Command(click.Command):
@@ -45,6 +56,19 @@ def database_url(context: click.Context) -> str:
     from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
 
     return settings_of(app).database_url or require_database_url()
+
+
+def settings_for(context: click.Context) -> Settings:
+    """The settings of the app, if there is one, else those of the environment.
+
+    Raises:
+        ConfigurationError: If one is unknown or does not fit.
+    """
+    from aurea_celery.settings import Settings, read_environment  # noqa: PLC0415 - only commands need it
+    from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
+
+    app = getattr(context.obj, "app", None)
+    return settings_of(app) if app else Settings.load({}, read_environment(), {})
 
 
 @contextlib.contextmanager
@@ -97,10 +121,23 @@ class Since(Time):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Called by click."""
-        ago = re.fullmatch(r"(\d{1,6})([mhdw])", value) if isinstance(value, str) else None
+        ago = length_of_time(value) if isinstance(value, str) else None
         if ago is None:
             return super().convert(value, param, ctx)
         try:
-            return datetime.now(UTC) - int(ago[1]) * UNITS[ago[2]]
+            return datetime.now(UTC) - ago
         except OverflowError:
             self.fail(f"{value!r} is before the calendar begins", param, ctx)
+
+
+class Age(click.ParamType):  # type: ignore[type-arg]  # the same
+    """A length of time: 12h, 90d, 26w."""
+
+    name = "AGE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Called by click."""
+        age = value if isinstance(value, timedelta) else length_of_time(value)
+        if age is None or age > LONGEST_AGE:
+            self.fail(f"{value!r} is no length of time up to a hundred years, such as 90d or 26w", param, ctx)
+        return age

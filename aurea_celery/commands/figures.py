@@ -1,4 +1,4 @@
-"""Figures for people: money, shares and names, in a few characters and never better than they are."""
+"""Figures for people: money, sizes, shares and names, in a few characters and never better than they are."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ def usd(value: Decimal) -> str:
     places = max(2, 1 - value.adjusted()) if value else 2
     whole, _, cents = f"{value:,.{places}f}".partition(".")
     return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+def bytes_text(count: int) -> str:
+    """A size in the largest unit that it fills.
+
+    >>> [bytes_text(count) for count in (0, 1023, 1024, 5_400_000, 3 * 2**40)]
+    ['0 B', '1023 B', '1.0 KiB', '5.1 MiB', '3,072.0 GiB']
+    """
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count} B"
 
 
 def percent(part: Decimal | int, whole: Decimal | int) -> str:

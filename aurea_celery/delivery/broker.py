@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kombu import Connection
 
 WRITE_TASK = "aurea_celery.write_metrics"
+PRUNE_TASK = "aurea_celery.prune"
 RECEIPTS = ".receipts."
 """In the name of a queue for receipts, after that of the writer's queue: nowhere else a writer answers to."""
 
@@ -49,7 +50,7 @@ def receipt_queue(name: str) -> Queue:
 
 
 class Broker:
-    """Sends batches to the writer's queue, and takes and sends receipts. Used by one thread at a time.
+    """Sends what the writer is to do, and takes and sends receipts. Used by one thread at a time.
 
     ``reply_to`` is where receipts are asked for; None if they are not.
     """
@@ -69,16 +70,28 @@ class Broker:
         Raises:
             Exception: Whatever the transport raises; the connection is closed then, and the next call begins anew.
         """
+        self._call(WRITE_TASK, [batch.decode()], f"<{event_count} events>")
+
+    def ask_to_prune(self) -> str:
+        """Ask the writer to prune, and return once the broker has that; the id of the message.
+
+        Raises:
+            Exception: As above.
+        """
+        return self._call(PRUNE_TASK, [], "()")
+
+    def _call(self, task: str, arguments: list[str], description: str) -> str:
+        """Publish a call of one of our tasks, as Celery would; its id."""
         try:
             producer = self._connected()
             message_id = str(uuid4())
             producer.publish(
-                _task_body(batch),
+                _task_body(arguments),
                 exchange="",
                 routing_key=self._settings.queue,
                 content_type="application/json",
                 content_encoding="utf-8",
-                headers=task_headers(message_id, f"<{event_count} events>"),
+                headers=task_headers(message_id, description, task),
                 correlation_id=message_id,
                 delivery_mode=2,
                 mandatory=True,  # RabbitMQ confirms what no queue takes, unless it is told to give it back
@@ -87,6 +100,7 @@ class Broker:
         except BaseException:
             self.close()
             raise
+        return message_id
 
     def waiting_messages(self) -> int:
         """How many messages wait in the queue.
@@ -165,11 +179,11 @@ class Broker:
         return bound_calls(connection, timeout)
 
 
-def task_headers(message_id: str, description: str) -> dict[str, Any]:
+def task_headers(message_id: str, description: str, task: str = WRITE_TASK) -> dict[str, Any]:
     """The headers of Celery's task message protocol, version 2; the arguments are described, never shown."""
     return {
         "lang": "py",
-        "task": WRITE_TASK,
+        "task": task,
         "id": message_id,
         "root_id": message_id,
         "parent_id": None,
@@ -186,7 +200,7 @@ def task_headers(message_id: str, description: str) -> dict[str, Any]:
     }
 
 
-def _task_body(batch: bytes) -> bytes:
-    """The body of a task message with the batch as its one argument, a JSON text."""
+def _task_body(arguments: list[str]) -> bytes:
+    """The body of a task message, of which a batch is the one argument, a JSON text."""
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    return msgspec.json.encode([[batch.decode()], {}, embed])
+    return msgspec.json.encode([arguments, {}, embed])

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aurea_celery.storage import rollups
+from aurea_celery.storage import partitions, rollups
 from aurea_celery.storage.books import Books, ProcessBooks, read_books, read_process_books
 from aurea_celery.storage.database import check_schema, create_engine, translating
 from aurea_celery.storage.prices import edition_name
@@ -18,7 +18,7 @@ from aurea_celery.storage.queries import rollup_differences
 
 
 class Audit(Struct, frozen=True, kw_only=True):
-    """The books, and how many sums of each rollup differ from the rows they are made of.
+    """The books, and how many sums of each rollup differ from what they are made of.
 
     ``processes`` are those that were asked for, and those of which something is missing; ``fetched_prices`` is the
     edition of the list prices that was fetched, and when.
@@ -28,6 +28,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     processes: list[ProcessBooks]
     pulse: Pulse
     rollup_differences: dict[str, int]
+    rows_in_default: int
     fetched_prices: tuple[str, datetime] | None
 
     @property
@@ -44,20 +45,21 @@ def audit(url: str, source_ids: Collection[str] = (), *, every_process: bool = F
         DatabaseUnavailable: If the server does not answer.
         SchemaMismatch: If the tables are missing, older or newer.
     """
-    with _unhurried(url) as connection:
-        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        check_schema(connection)
+    with at_one_moment(url) as connection:
         return Audit(
             books=read_books(connection),
             processes=read_process_books(connection, source_ids, every_process=every_process),
             pulse=read_pulse(connection),
             rollup_differences=rollup_differences(connection),
+            rows_in_default=partitions.count_default(connection),
             fetched_prices=edition_name(connection),
         )
 
 
 def rebuild(url: str) -> None:
-    """Make every rollup anew from the rows; takes as long as reading them takes.
+    """Make every rollup anew from the rows, where they are all there; takes as long as reading them takes.
+
+    The server sums, within its ``work_mem``; nothing is held here.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -67,6 +69,23 @@ def rebuild(url: str) -> None:
     with _unhurried(url) as connection:
         check_schema(connection)
         rollups.rebuild(connection)
+
+
+@contextlib.contextmanager
+def at_one_moment(url: str) -> Iterator[sa.Connection]:
+    """A transaction on a checked schema that sees one moment and has all the time it needs.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+        DatabaseUnavailable: If the server does not answer.
+        SchemaMismatch: If the tables are missing, older or newer.
+    """
+    with _unhurried(url) as connection:
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        # Held before the moment is taken: a partition that is dropped after it would be missing from it.
+        connection.execute(sa.text("LOCK TABLE ONLY metrics IN ACCESS SHARE MODE"))
+        check_schema(connection)
+        yield connection
 
 
 @contextlib.contextmanager

@@ -146,7 +146,7 @@ _COUNT_FROM_NOW = sa.text(
 # What follows from the join is said of the rows too: so partitions and the index on jobs are used.
 _SUM = sa.text(
     rollups.BUDGET_SPEND._replace(where="budget_id = :budget_id").insert(
-        f"(SELECT {rollups.SOURCES} FROM metrics"  # noqa: S608 - our own names
+        f"(SELECT * FROM {rollups.EVER}"  # noqa: S608 - our own names
         " WHERE created_at >= (SELECT counts_from FROM budgets WHERE budget_id = :budget_id)"
         " AND (CAST(:one_job AS text) IS NULL OR job_id = :one_job)) AS counted"
     )

@@ -17,7 +17,7 @@ from aurea_celery.storage.schema import VERSION_TABLE
 
 SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 CONNECT_TIMEOUT_SECONDS = 5
-STATEMENT_TIMEOUT_SECONDS = 60
+STATEMENT_TIMEOUT_SECONDS = 60.0
 
 # When a server that is cut off, so that nobody says so, is given up: after two minutes and not after two hours.
 UNREACHABLE = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4, "tcp_user_timeout": 120_000}
@@ -25,7 +25,7 @@ UNREACHABLE = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_cou
 # SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule or a
 # limit. All other errors are about the database and not about what is written to it.
 DATA_CLASSES = ("22", "23", "54")
-UNDEFINED_TABLE = "42P01"
+UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE = "42P01", "42501"
 
 
 def parse_url(text: str) -> URL:
@@ -63,7 +63,7 @@ def create_engine(text: str, *, pool_size: int = 4, pre_ping: bool = True) -> En
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "aurea-celery",
             **UNREACHABLE,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS * 1000} -c timezone=UTC",
+            "options": f"-c statement_timeout={int(STATEMENT_TIMEOUT_SECONDS * 1000)} -c timezone=UTC",
         },
     )
 
@@ -71,6 +71,11 @@ def create_engine(text: str, *, pool_size: int = 4, pre_ping: bool = True) -> En
 def is_data_error(error: DBAPIError) -> bool:
     """Whether a value or a row broke a rule of the database."""
     return (getattr(error.orig, "pgcode", None) or "").startswith(DATA_CLASSES)
+
+
+def is_privilege_error(error: DBAPIError) -> bool:
+    """Whether the user may not do that."""
+    return getattr(error.orig, "pgcode", None) == INSUFFICIENT_PRIVILEGE
 
 
 @contextlib.contextmanager
@@ -98,6 +103,8 @@ def _describe(url: URL, code: str | None) -> str:
     place = f"{url.host or url.query.get('host', 'the local socket')}:{url.port or 5432}"
     if code is None:
         return f"the database at {place} is not available; check that it runs"
+    if code == INSUFFICIENT_PRIVILEGE:
+        return f"the database at {place} does not let this user do that; ask as the owner of the tables, or a superuser"
     return f"the database at {place} is not available (SQLSTATE {code}, {psycopg2.errors.lookup(code).__name__})"
 
 

@@ -153,7 +153,7 @@ def event_rows(connection: sa.Connection, event_id: str, created_at: datetime) -
 
 
 def rollup_differences(connection: sa.Connection) -> dict[str, int]:
-    """How many sums of each rollup differ from the rows they are made of; empty if all agree. Reads every row."""
+    """How many sums of each rollup differ from what they are made of; empty if all agree. Reads every row."""
     counts = {rollup.table: int(connection.scalar(_difference(rollup)) or 0) for rollup in ROLLUPS}
     return {table: count for table, count in counts.items() if count}
 
@@ -161,8 +161,7 @@ def rollup_differences(connection: sa.Connection) -> dict[str, int]:
 def _difference(rollup: Rollup) -> sa.TextClause:
     """One statement, and so one moment: a writer's rows and sums are both seen or both not yet."""
     return sa.text(
-        f"WITH made AS ({rollup.sums('metrics')}),"  # noqa: S608 - our own names
-        f" kept AS (SELECT {', '.join(rollup.key | rollup.measures)} FROM {rollup.table})"
+        f"WITH made AS ({rollup.made}), kept AS ({rollup.kept})"  # noqa: S608 - our own names
         f" SELECT count(DISTINCT ROW({', '.join(rollup.key)}))"
         " FROM ((TABLE made EXCEPT TABLE kept) UNION ALL (TABLE kept EXCEPT TABLE made)) AS different"
     )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from aurea_celery.storage.latencies import Histogram, latencies, percentile
+from aurea_celery.storage.retention import require_rows_since
 from aurea_celery.storage.rollups import MEASURES
 from aurea_celery.storage.rollups import WASTED as IS_WASTED
 from aurea_celery.storage.spending import ALL, REDELIVERED, WASTED, Spending, spending
@@ -65,9 +66,15 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def read_report(connection: sa.Connection, scope: Scope) -> Report:
-    """The report of a scope, however long its rows take to read."""
+    """The report of a scope, however long its rows take to read.
+
+    Raises:
+        RowsPruned: If it is by job and since a time whose rows retention has dropped.
+    """
     connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
     since = None if scope.since is None else _start_of_quarter(scope.since)
+    if since is not None and scope.by == "job" and scope.job_id is None:
+        require_rows_since(connection, since, "what each job has spent since a time")
     total, *rows = connection.execute(
         sa.text(_statement(scope)), {"job_id": scope.job_id, "since": since, "rows": scope.limit + 1}
     )

@@ -1,8 +1,8 @@
 """The rollups: sums that change in the transaction that inserts the rows, and can be made anew from them.
 
 One definition serves both: an ``INSERT ... SELECT ... GROUP BY`` over a relation of rows, which is ``inserted`` (what
-this statement has just inserted) or ``metrics`` (all there is). Tables and keys are always written in the same order,
-so that writers never wait for each other in a circle.
+this statement has just inserted) or :data:`EVER` (all there is, and what retention has dropped). Tables and keys are
+always written in the same order, so that writers never wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -55,13 +55,42 @@ MEASURES = {
     "first_at": "min(created_at)",
     "last_at": "max(created_at)",
 }
+SUMS = (
+    "executions",
+    "calls",
+    "token_count",
+    "input_tokens",
+    "output_tokens",
+    "unpriced_tokens",
+    "latency_ms",
+    "cost_estimate",
+)
+"""The columns of ``metrics`` that are summed."""
+
+_NAMES = ("job_id", "task_name", "model_used", "status", "redelivered")
+
+SOURCES = ", ".join((*_NAMES, "provider_name", *SUMS, "created_at"))
+"""The columns of ``metrics`` that the rollups are made of."""
+
+_NOTHING = ", ".join(f"0 AS {name}" for name in SUMS)
+EVER = (
+    f"(SELECT {SOURCES} FROM metrics"  # noqa: S608 - our own names
+    f" UNION ALL SELECT {', '.join(_NAMES)}, NULL, {', '.join(SUMS)}, last_at FROM metrics_pruned"
+    f" UNION ALL SELECT {', '.join(_NAMES)}, NULL, {_NOTHING}, first_at FROM metrics_pruned) AS ever"
+)
+"""All rows there are, and what was dropped, as rows that have the sums and the times of those they stand for."""
+
+HORIZON = "(SELECT coalesce(max(pruned_until), '-infinity') FROM metrics_retention)"
+"""Rows from this time on are all there; of those before, some were dropped."""
+
 COMBINE = {"first_at": "least({0}, {1})", "last_at": "greatest({0}, {1})"}
 
 
 class Rollup(NamedTuple):
     """A table of sums: the expressions of its key and of its measures over rows, and which rows count.
 
-    ``join`` is what the rows are joined with; a row counts once for each partner that it has.
+    ``join`` is what the rows are joined with; a row counts once for each partner that it has. ``whole`` tells the keys
+    whose rows are all in :data:`EVER` at their own time: only these can be compared with their rows, and made anew.
     """
 
     table: str
@@ -69,6 +98,7 @@ class Rollup(NamedTuple):
     measures: dict[str, str]
     where: str = "true"
     join: str = ""
+    whole: str = "true"
 
     def insert(self, relation: str) -> str:
         """The statement that adds a relation's rows."""
@@ -84,6 +114,16 @@ class Rollup(NamedTuple):
         sums = ", ".join(f"{expression} AS {name}" for name, expression in (self.key | self.measures).items())
         source = f"{relation} {self.join}" if self.join else relation
         return f"SELECT {sums} FROM {source} WHERE {self.where} GROUP BY {self._places}"  # noqa: S608 - our own names
+
+    @property
+    def made(self) -> str:
+        """The query that makes the sums anew, of the keys that are whole."""
+        return f"SELECT * FROM ({self.sums(EVER)}) AS made WHERE {self.whole}"  # noqa: S608 - our own names
+
+    @property
+    def kept(self) -> str:
+        """The query that reads the same sums as they are kept."""
+        return f"SELECT {', '.join(self.key | self.measures)} FROM {self.table} WHERE {self.whole}"  # noqa: S608 - ours
 
     @property
     def _places(self) -> str:
@@ -121,15 +161,17 @@ BUDGET_SPEND = Rollup(
         "last_at": "max(created_at)",
     },
     join="JOIN budgets ON job_id LIKE job_like AND task_name LIKE task_like AND created_at >= counts_from",
+    whole=f"(period_at >= {HORIZON} OR period_at = to_timestamp(0))",
 )
 
-QUARTERS = Rollup("metrics_15m", {"quarter_at": QUARTER} | DIMENSIONS, MEASURES)
+QUARTERS = Rollup("metrics_15m", {"quarter_at": QUARTER} | DIMENSIONS, MEASURES, whole=f"quarter_at >= {HORIZON}")
 
 LATENCIES = Rollup(
     "metrics_latency_15m",
     {"quarter_at": QUARTER} | DIMENSIONS | {"bucket": BUCKET},
     {"executions": "sum(executions)"},
     where="executions = 1",
+    whole=f"quarter_at >= {HORIZON}",
 )
 
 ROLLUPS = (
@@ -140,13 +182,12 @@ ROLLUPS = (
     BUDGET_SPEND,
 )
 
-
-SOURCES = (
-    "job_id, task_name, provider_name, model_used, status, created_at, executions, calls, token_count,"
-    " input_tokens, output_tokens, unpriced_tokens, latency_ms, cost_estimate, redelivered"
+PRUNED = Rollup(
+    "metrics_pruned",
+    {name: name for name in _NAMES},
+    {name: MEASURES[name] for name in (*SUMS, "first_at", "last_at")},
 )
-"""The columns of ``metrics`` that the rollups are made of."""
-
+"""What is kept of rows that are dropped, so that sums over a job's whole life can still be made anew."""
 
 HOLD_BUDGETS = "LOCK TABLE budgets IN ROW SHARE MODE"
 """Keeps budgets what they are until the transaction ends; in a statement of its own, before the one that sums.
@@ -161,10 +202,11 @@ def adding(relation: str) -> str:
 
 
 def rebuild(connection: sa.Connection) -> None:
-    """Make every rollup anew from all rows; writers wait meanwhile."""
+    """Make every rollup anew, where its rows are whole; the rest stays as it is. Writers wait meanwhile."""
     connection.execute(sa.text(HOLD_BUDGETS))
     tables = ", ".join(rollup.table for rollup in ROLLUPS)
     connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
     for rollup in ROLLUPS:
-        connection.execute(sa.text(f"DELETE FROM {rollup.table}"))  # noqa: S608 - our own names
-        connection.execute(sa.text(rollup.insert("metrics")))
+        columns = ", ".join(rollup.key | rollup.measures)
+        connection.execute(sa.text(f"DELETE FROM {rollup.table} WHERE {rollup.whole}"))  # noqa: S608 - our own names
+        connection.execute(sa.text(f"INSERT INTO {rollup.table} ({columns}) {rollup.made}"))

@@ -145,6 +145,7 @@ metrics = Table(
         name="usage",
     ),
     Index("idx_metrics_job_id", "job_id", "created_at", "id"),
+    Index("metrics_tags_idx", "tags", postgresql_using="gin", postgresql_ops={"tags": "jsonb_path_ops"}),
     postgresql_partition_by="RANGE (created_at)",
     comment="What one execution spent on one model",
 )
@@ -228,6 +229,42 @@ metrics_latency_15m = Table(
     Column("executions", BigInteger, nullable=False),
     PrimaryKeyConstraint("quarter_at", "task_name", "provider_name", "model_used", "status", "bucket"),
     comment="A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent",
+)
+
+metrics_pruned = Table(
+    "metrics_pruned",
+    metadata,
+    Column("job_id", Text, nullable=False),
+    Column("task_name", Text, nullable=False),
+    Column("model_used", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("redelivered", Boolean, nullable=False),
+    Column("executions", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("token_count", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("unpriced_tokens", BigInteger, nullable=False),
+    Column("latency_ms", Numeric, nullable=False),
+    Column("cost_estimate", Numeric, nullable=False),
+    Column("first_at", DateTime(timezone=True), nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("job_id", "task_name", "model_used", "status", "redelivered"),
+    comment="Sums of the rows that retention has dropped: rows + these = rollups",
+)
+
+metrics_retention = Table(
+    "metrics_retention",
+    metadata,
+    Column("pruned_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("partition", Text, nullable=False),
+    Column("pruned_until", DateTime(timezone=True), nullable=False, comment="no row from this time on was dropped"),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False, comment="of the dropped table and its indexes"),
+    Column("first_at", DateTime(timezone=True), comment="of the dropped rows; NULL: there were none"),
+    Column("last_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("pruned_at", "partition"),
+    comment="What retention has dropped, and when",
 )
 
 metrics_rejected = Table(

@@ -20,14 +20,14 @@ from aurea_celery.events import Receipt, Source, TaskEvent
 from aurea_celery.storage import incoming, partitions, prices
 from aurea_celery.storage.bookkeeping import Entry, keep_books
 from aurea_celery.storage.budgets import read_states
-from aurea_celery.storage.database import check_schema, create_engine, is_data_error, translating
+from aurea_celery.storage.database import check_schema, create_engine, is_data_error, is_privilege_error, translating
 from aurea_celery.storage.delivered import Delivered, Unreadable, read_batch
+from aurea_celery.storage.locks import LOCK_TIMEOUT_MS, is_lock_error
 from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected
 
 logger = logging.getLogger("aurea_celery")
 
-LOCK_NOT_AVAILABLE = "55P03"
 PARTITION_CHECK_US = 3_600 * 1_000_000
 
 
@@ -168,13 +168,18 @@ class Writer:
             self._checked_at_us = now
 
     def _make_partitions(self, now: int) -> None:
-        """Make partitions weeks ahead; while somebody reads the table for long, that can wait for an hour."""
+        """Make partitions weeks ahead; while somebody reads the table for long, that can wait for an hour.
+
+        A writer that may not make tables writes all the same: the default partition takes every row.
+        """
         try:
             with self._engine.begin() as connection:
-                connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
                 partitions.ensure(connection, from_us(now))
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
+            if is_privilege_error(error):
+                logger.warning("aurea-celery: this user may not make partitions; run as the owner: aurea db maintain")
+            elif not is_lock_error(error):
                 raise
 
 

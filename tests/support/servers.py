@@ -60,6 +60,7 @@ class InstalledPostgres:
         self._user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
         self.port = free_port()
         self.url = f"postgresql://aurea@127.0.0.1:{self.port}/postgres"
+        self.log = self._data / "server.log"
         self._data.mkdir()
         if self._user:
             shutil.chown(self._data, self._user)
@@ -70,8 +71,9 @@ class InstalledPostgres:
     def start(self, most_file_bytes: int = resource.RLIM_INFINITY) -> None:
         """Start the server and wait until it answers; as on a full disk, none of its files can grow past a limit."""
         options = f"-p {self.port} -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-        log = self._data / "server.log"
-        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", log, "-o", options, most_file_bytes=most_file_bytes)
+        self._run(
+            "pg_ctl", "start", "-w", "-D", self._data, "-l", self.log, "-o", options, most_file_bytes=most_file_bytes
+        )
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; ``immediate`` is as if it had crashed."""

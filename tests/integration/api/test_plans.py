@@ -36,6 +36,7 @@ PATHS = [
     f"/metrics/summary?{WEEK}&provider=provider-1&model=model-1&status=success",
     f"/metrics/summary?{WEEK}&job=job-7",
     "/metrics/summary?job=job-7",
+    "/metrics/summary?tag=team:team-1",
     f"/metrics/tasks?{WEEK}",
     f"/metrics/models?{WEEK}",
     f"/metrics/timeseries?measure=cost&by=provider&{WEEK}",

@@ -151,7 +151,7 @@ def test_a_wrong_sum_is_said_with_its_table(database_url: str) -> None:
     assert found.exit_code == 1
     assert first_line(found) == "2 sums of metrics_job differ from their rows; make them anew: aurea db rebuild."
     rebuilt = run(database_url, "db", "rebuild")
-    assert (rebuilt.exit_code, rebuilt.stdout) == (0, "Every rollup is made anew from the rows.\n")
+    assert (rebuilt.exit_code, rebuilt.stdout) == (0, "Every sum is made anew from its rows.\n")
     assert check(database_url).exit_code == 0
 
 
@@ -190,6 +190,7 @@ def test_machines_get_json(database_url: str) -> None:
         ],
         "books": books | {"excluded": 0, "sampled_out": 0},
         "rollup_differences": {},
+        "rows_in_default_partition": 0,
         "writer": "writing",
         "queue_messages": None,
         "outbox": None,

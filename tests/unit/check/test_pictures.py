@@ -60,6 +60,7 @@ def facts(
         ),
         processes=list(processes),
         rollup_differences={},
+        rows_in_default=0,
         pulse=Pulse(
             backlog=0,
             oldest_event_seconds=None,

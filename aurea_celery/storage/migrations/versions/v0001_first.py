@@ -76,6 +76,8 @@ CREATE TABLE metrics (
 
 CREATE INDEX idx_metrics_job_id ON metrics (job_id, created_at, id);
 
+CREATE INDEX metrics_tags_idx ON metrics USING gin (tags jsonb_path_ops);
+
 COMMENT ON TABLE metrics IS 'What one execution spent on one model';
 
 COMMENT ON COLUMN metrics.event_id IS 'one execution; with seq the key of idempotence';
@@ -342,6 +344,27 @@ COMMENT ON TABLE metrics_prices IS 'Every price that a cost in metrics was compu
 
 COMMENT ON COLUMN metrics_prices.unit_prices IS 'USD per million tokens, by kind: costs can be made anew';
 
+CREATE TABLE metrics_pruned (
+    job_id TEXT NOT NULL,
+    task_name TEXT NOT NULL,
+    model_used TEXT NOT NULL,
+    status TEXT NOT NULL,
+    redelivered BOOLEAN NOT NULL,
+    executions BIGINT NOT NULL,
+    calls BIGINT NOT NULL,
+    token_count BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    unpriced_tokens BIGINT NOT NULL,
+    latency_ms NUMERIC NOT NULL,
+    cost_estimate NUMERIC NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT metrics_pruned_pkey PRIMARY KEY (job_id, task_name, model_used, status, redelivered)
+);
+
+COMMENT ON TABLE metrics_pruned IS 'Sums of the rows that retention has dropped: rows + these = rollups';
+
 CREATE TABLE metrics_rejected (
     id BIGSERIAL NOT NULL,
     rejected_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
@@ -358,6 +381,25 @@ COMMENT ON TABLE metrics_rejected IS 'What could not be written, and why';
 COMMENT ON COLUMN metrics_rejected.payload_hash IS 'so that a redelivery is not rejected twice';
 
 COMMENT ON COLUMN metrics_rejected.source_id IS 'the process that sent it, where known';
+
+CREATE TABLE metrics_retention (
+    pruned_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    partition TEXT NOT NULL,
+    pruned_until TIMESTAMP WITH TIME ZONE NOT NULL,
+    rows BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE,
+    last_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT metrics_retention_pkey PRIMARY KEY (pruned_at, partition)
+);
+
+COMMENT ON TABLE metrics_retention IS 'What retention has dropped, and when';
+
+COMMENT ON COLUMN metrics_retention.pruned_until IS 'no row from this time on was dropped';
+
+COMMENT ON COLUMN metrics_retention.bytes IS 'of the dropped table and its indexes';
+
+COMMENT ON COLUMN metrics_retention.first_at IS 'of the dropped rows; NULL: there were none';
 
 CREATE TABLE metrics_sources (
     source_id UUID NOT NULL,
@@ -452,7 +494,7 @@ COMMENT ON COLUMN price_books.data IS 'genai-prices'' list of providers, as it w
 CREATE TABLE metrics_default PARTITION OF metrics DEFAULT;
 """
 
-TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_sources, metrics_rejected, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
+TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_sources, metrics_rejected, metrics_retention, metrics_pruned, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
 
 
 def upgrade() -> None:

@@ -1,0 +1,98 @@
+"""``aurea db``. Celery imports this at every call: heavy imports wait for the command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from aurea_celery.commands.base import Command, connected, database_url
+from aurea_celery.errors import ConfigurationError
+
+PASSWORD = "AUREA_READER_PASSWORD"  # noqa: S105 - the name of the variable
+
+
+@click.group()
+def db() -> None:
+    """The database: its tables, partitions, sums, and who may read them."""
+
+
+@db.command("upgrade", cls=Command)
+@click.pass_context
+def upgrade(context: click.Context) -> None:
+    """Create or upgrade the tables of DATABASE_URL; safe to repeat."""
+    from aurea_celery.models import upgrade_database  # noqa: PLC0415 - heavy
+
+    upgrade_database(database_url(context))
+    click.echo("The schema is up to date.")
+
+
+@db.command("check", cls=Command)
+@click.pass_context
+def check(context: click.Context) -> None:
+    """Say whether tables, partitions and sums are as they should be; reads every row.
+
+    Status 0: they are. 1: something is not, or the database cannot be asked. 2: a setting is wrong.
+    """
+    from aurea_celery.storage.condition import condition  # noqa: PLC0415 - heavy
+
+    found = condition(database_url(context))
+    click.echo("\n".join(found.sentences()))
+    context.exit(0 if found.is_good else 1)
+
+
+@db.command("maintain", cls=Command)
+@click.pass_context
+def maintain(context: click.Context) -> None:
+    """Make partitions ahead, and move rows out of the default one; safe beside running writers."""
+    from aurea_celery.storage import upkeep  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.condition import wrong_clocks  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.pulse import counted  # noqa: PLC0415 - heavy
+
+    done = upkeep.maintain(database_url(context))
+    click.echo(f"Made {len(done.made):,} partitions ahead." if done.made else "Partitions were made ahead already.")
+    for partition, rows in done.moved.items():
+        click.echo(f"Moved {counted(rows, 'row', 'rows')} into {partition}.")
+    held = counted(done.left, "row", "rows")
+    left = f"holds {held} of {wrong_clocks(done.left)}" if done.left else "is empty"
+    click.echo(f"The default partition {left}.")
+
+
+@db.command("rebuild", cls=Command)
+@click.pass_context
+def rebuild(context: click.Context) -> None:
+    """Make every sum anew from its rows, if aurea check found a wrong one; writers wait meanwhile.
+
+    Sums of rows that retention has dropped are kept: per job they are added, per quarter of an hour they stay.
+    """
+    from aurea_celery.storage import audit  # noqa: PLC0415 - heavy
+
+    audit.rebuild(database_url(context))
+    click.echo("Every sum is made anew from its rows.")
+
+
+@db.command("reader", cls=Command)
+@click.option("--role", default="aurea_reader", show_default=True, help="The role's name.")
+@click.pass_context
+def reader(context: click.Context, role: str) -> None:
+    """Create or update a role that reads these tables and can do nothing else, for Grafana.
+
+    Its password comes from AUREA_READER_PASSWORD, or is asked for on a terminal.
+    """
+    from aurea_celery.storage.reader import make_reader  # noqa: PLC0415 - heavy
+
+    password = _password()
+    with connected(context) as connection:
+        is_new = make_reader(connection, role, password)
+    click.echo(f"The role {role} {'is made' if is_new else 'is updated'}; it can read, and nothing else.")
+
+
+def _password() -> str:
+    from aurea_celery.settings import read_environment  # noqa: PLC0415 - only commands need it
+
+    password = read_environment().get(PASSWORD, "")
+    if not password and sys.stdin.isatty():
+        password = click.prompt("Password of the role", hide_input=True, confirmation_prompt=True)
+    if not password or "\0" in password:
+        raise ConfigurationError(f"the role needs a password; set {PASSWORD}, or run this on a terminal")
+    return password
