@@ -8,6 +8,7 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable the database does not answer; trying again later may help
     │   └── SchemaMismatch      the database has no schema of ours, an older or a newer one
+    ├── EventConflict           what is posted has the id of something else
     ├── BudgetExceeded          a budget that is used up keeps a task or a monitored function from running
     ├── EmbeddedServerError     the private PostgreSQL or Valkey did not start
     └── AddressInUse            a port that a command wants to listen on is taken
@@ -42,6 +43,18 @@ class DatabaseUnavailable(DatabaseError):
 
 class SchemaMismatch(DatabaseError):
     """The database has no schema of ours, an older one, or one from a newer release."""
+
+
+class EventConflict(AureaError):
+    """What is posted has the id of something else that was posted before.
+
+    Args:
+        event_id: That id.
+    """
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"another metric was posted as {event_id}; send this one with an id of its own")
+        self.event_id = event_id
 
 
 class BudgetExceeded(AureaError):

@@ -392,6 +392,22 @@ COMMENT ON COLUMN metrics_sources.last_event_at IS 'end of the newest event of i
 
 COMMENT ON COLUMN metrics_sources.open_since IS 'since when, without a break, some of captured is missing';
 
+CREATE TABLE metrics_posted (
+    event_id UUID NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    digest BYTEA NOT NULL,
+    posted_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT metrics_posted_pkey PRIMARY KEY (event_id)
+);
+
+CREATE INDEX metrics_posted_posted_at_idx ON metrics_posted (posted_at);
+
+COMMENT ON TABLE metrics_posted IS 'Ids that clients of the API gave: what is posted again is not written again';
+
+COMMENT ON COLUMN metrics_posted.created_at IS 'of the event: its rows are found by both';
+
+COMMENT ON COLUMN metrics_posted.digest IS 'SHA-256 of what was posted';
+
 CREATE TABLE model_prices (
     model TEXT NOT NULL,
     provider TEXT DEFAULT '' NOT NULL,
@@ -438,7 +454,7 @@ COMMENT ON COLUMN price_books.data IS 'genai-prices'' list of providers, as it w
 CREATE TABLE metrics_default PARTITION OF metrics DEFAULT;
 """
 
-TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_sources, metrics_rejected, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
+TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_posted, metrics_sources, metrics_rejected, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
 
 
 def upgrade() -> None:
