@@ -28,6 +28,7 @@ CALLS = (
     Call("GET", JOB_PATH, jobs.job_summary, JobSummary),
     Call("GET", f"{JOB_PATH}/details", jobs.job_details, jobs.JobRows, query=Page),
     Call("POST", "/metrics", creation.create_metric, creation.Created, status=201),
+    Call("POST", "/metrics/batch", creation.create_metrics, creation.CreatedBatch, status=201),
 )
 """All calls, in the order in which they are described."""
 

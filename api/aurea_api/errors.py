@@ -21,7 +21,6 @@ SENTENCES = {
     400: "the request could not be read; check that it is complete",
     404: "there is nothing at this address; the calls are /health, /metrics and /metrics/jobs",
     405: "this address does not take that method; the Allow header names those it takes",
-    413: "the body is too large; it may have at most 1 MiB",
 }
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from aurea_celery.clock import new_event_id
 from aurea_celery.events import Source, TaskEvent, clean_text
 from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage.database import check_schema, create_engine, parse_url, translating
+from aurea_celery.storage.posted import Digests
 from aurea_celery.storage.write import Writer
 
 
@@ -42,14 +44,18 @@ class Store:
             check_schema(connection)
             yield connection
 
-    def write(self, event: TaskEvent) -> None:
-        """Write an event and return once it is committed.
+    def write(self, events: list[TaskEvent], digests: Digests) -> dict[str, datetime]:
+        """Write events, all of them or none, and return once they are committed; see :meth:`Writer.write_events`.
+
+        Returns:
+            Those that were posted before, by id, with their time.
 
         Raises:
-            DatabaseUnavailable: If the database cannot take it now; nothing was written.
+            EventConflict: If something else was posted before with one of the ids.
+            DatabaseUnavailable: If the database cannot take them now.
             SchemaMismatch: If the tables are missing, older or newer.
         """
-        self._process().write(event)
+        return self._process().write(events, digests)
 
     def _process(self) -> _Process:
         """What belongs to this process; a forked child begins anew and leaves its parent's connections alone."""
@@ -66,9 +72,10 @@ class _Process:
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._lock = threading.Lock()
 
-    def write(self, event: TaskEvent) -> None:
-        """Write an event; it counts as captured only once it is written, for otherwise the client knows better."""
+    def write(self, events: list[TaskEvent], digests: Digests) -> dict[str, datetime]:
+        """Write events; they count as captured only once they are written, for otherwise the client knows better."""
         with self._lock:
-            source = msgspec.structs.replace(self._source, captured=self._source.captured + 1)
-            self._writer.write_events(source, [event])
-            self._source = source
+            source = msgspec.structs.replace(self._source, captured=self._source.captured + len(events))
+            known = self._writer.write_events(source, events, digests)
+            self._source = msgspec.structs.replace(source, captured=source.captured - len(known))
+            return known
