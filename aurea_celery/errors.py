@@ -7,9 +7,11 @@
     ├── UsageError              token counts that cannot be true (also a ValueError)
     ├── DatabaseError
     │   ├── DatabaseUnavailable the database does not answer; trying again later may help
+    │   │   └── DatabaseBusy    all of our own connections to it are in use
     │   └── SchemaMismatch      the database has no schema of ours, an older or a newer one
     ├── EventConflict           what is posted has the id of something else
     ├── BudgetExceeded          a budget that is used up keeps a task or a monitored function from running
+    ├── MissingPackage          a package that only some need is not installed
     ├── EmbeddedServerError     the private PostgreSQL or Valkey did not start
     └── AddressInUse            a port that a command wants to listen on is taken
 
@@ -41,6 +43,10 @@ class DatabaseUnavailable(DatabaseError):
     """The database does not answer; trying again later may help."""
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """All of our own connections to the database are in use."""
+
+
 class SchemaMismatch(DatabaseError):
     """The database has no schema of ours, an older one, or one from a newer release."""
 
@@ -59,6 +65,10 @@ class EventConflict(AureaError):
 
 class BudgetExceeded(AureaError):
     """A budget with ``--on-exceed block`` is used up, so that a task or a monitored function does not run."""
+
+
+class MissingPackage(AureaError):
+    """A package that only some need, such as pyarrow, is not installed."""
 
 
 class EmbeddedServerError(AureaError):

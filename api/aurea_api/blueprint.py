@@ -8,13 +8,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 
-from aurea_api import creation, jobs
+from aurea_api import creation, exports, jobs
 from aurea_api.broker_queue import Queue
 from aurea_api.calls import Call, Services
 from aurea_api.errors import register_error_handlers
+from aurea_api.filters import Filters
 from aurea_api.health import health
 from aurea_api.parameters import Page
 from aurea_api.paths import AnyText, requested_job
+from aurea_api.prometheus import prometheus
 from aurea_api.store import Store
 from aurea_celery.settings import Settings, read_environment, require_database_url
 from aurea_celery.storage.queries import JobSummary
@@ -29,6 +31,10 @@ CALLS = (
     Call("GET", f"{JOB_PATH}/details", jobs.job_details, jobs.JobRows, query=Page),
     Call("POST", "/metrics", creation.create_metric, creation.Created, status=201),
     Call("POST", "/metrics/batch", creation.create_metrics, creation.CreatedBatch, status=201),
+    Call("GET", "/metrics/export.csv", exports.export_csv, str, query=Filters),
+    Call("GET", "/metrics/export.jsonl", exports.export_jsonl, str, query=Filters),
+    Call("GET", "/metrics/export.parquet", exports.export_parquet, bytes, query=Filters),
+    Call("GET", "/prometheus", prometheus, str),
 )
 """All calls, in the order in which they are described."""
 

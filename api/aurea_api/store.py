@@ -19,6 +19,9 @@ from aurea_celery.storage.database import check_schema, create_engine, parse_url
 from aurea_celery.storage.posted import Digests
 from aurea_celery.storage.write import Writer
 
+MOST_STREAMS = 2
+"""How many exports one process hands out at a time; each takes a thread."""
+
 
 class Store:
     """Reads from and writes to one database. Thread-safe and fork-safe; connects on first use.
@@ -40,8 +43,19 @@ class Store:
             DatabaseUnavailable: If the server does not answer.
             SchemaMismatch: If the tables are missing, older or newer.
         """
-        with translating(self._url), self._process().engine.connect() as connection:
-            check_schema(connection)
+        with self._checked(self._process().engine) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[sa.Connection]:
+        """One of the few connections to read for long with, so that the other calls always have theirs.
+
+        Raises:
+            DatabaseBusy: If all of them are in use.
+            DatabaseUnavailable: If the server does not answer.
+            SchemaMismatch: If the tables are missing, older or newer.
+        """
+        with self._checked(self._process().streams) as connection:
             yield connection
 
     def write(self, events: list[TaskEvent], digests: Digests) -> dict[str, datetime]:
@@ -57,6 +71,12 @@ class Store:
         """
         return self._process().write(events, digests)
 
+    @contextlib.contextmanager
+    def _checked(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        with translating(self._url), engine.connect() as connection:
+            check_schema(connection)
+            yield connection
+
     def _process(self) -> _Process:
         """What belongs to this process; a forked child begins anew and leaves its parent's connections alone."""
         pid = os.getpid()
@@ -68,6 +88,7 @@ class _Process:
 
     def __init__(self, url: str) -> None:
         self.engine = create_engine(url)
+        self.streams = create_engine(url, pool_size=MOST_STREAMS, pool_wait_seconds=0)
         self._writer = Writer(url, pricing_of)
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._lock = threading.Lock()

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -97,6 +97,10 @@ class Process:
     def children(self) -> list[int]:
         """The pids of its direct children."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+
+Serve = Callable[..., Process]
+"""Starts a command with an environment; its words are those after ``python -m``."""
 
 
 def clean_environ() -> dict[str, str]:
