@@ -15,6 +15,7 @@ import click
 from aurea_celery._version import __version__
 from aurea_celery.commands.base import Command, database_url
 from aurea_celery.commands.budgets import budget
+from aurea_celery.commands.export import export
 from aurea_celery.commands.prices import prices, reprice
 from aurea_celery.commands.report import report
 from aurea_celery.errors import ConfigurationError
@@ -123,6 +124,7 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
 
 
 aurea.add_command(budget)
+aurea.add_command(export)
 aurea.add_command(prices)
 aurea.add_command(reprice)
 aurea.add_command(report)

@@ -176,4 +176,4 @@ _PARQUET_VALUES: dict[type[Any], Conversion] = {sa.Numeric: _rounded, sa.Uuid: s
 CSV = Format("csv", "text/csv; charset=utf-8; header=present", to_csv)
 JSONL = Format("jsonl", "application/x-ndjson", to_jsonl)
 PARQUET = Format("parquet", "application/vnd.apache.parquet", to_parquet)
-FORMATS = {one.name: one for one in (CSV, JSONL, PARQUET)}
+FORMATS: dict[str, Format] = {one.name: one for one in (CSV, JSONL, PARQUET)}
