@@ -16,6 +16,7 @@ from aurea_celery._version import __version__
 from aurea_celery.commands.base import Command, database_url, settings_for
 from aurea_celery.commands.budgets import budget
 from aurea_celery.commands.db import db
+from aurea_celery.commands.export import export
 from aurea_celery.commands.prices import prices, reprice
 from aurea_celery.commands.prune import prune
 from aurea_celery.commands.report import report
@@ -111,6 +112,7 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
 
 aurea.add_command(budget)
 aurea.add_command(db)
+aurea.add_command(export)
 aurea.add_command(prices)
 aurea.add_command(prune)
 aurea.add_command(reprice)

@@ -7,9 +7,12 @@
     ├── UsageError              token counts that cannot be true (also a ValueError)
     ├── DatabaseError
     │   ├── DatabaseUnavailable the database does not answer; trying again later may help
+    │   │   └── DatabaseBusy    all of our own connections to it are in use
     │   └── SchemaMismatch      the database has no schema of ours, an older or a newer one
     ├── RowsPruned              what is asked needs rows that retention has dropped
+    ├── EventConflict           what is posted has the id of something else
     ├── BudgetExceeded          a budget that is used up keeps a task or a monitored function from running
+    ├── MissingPackage          a package that only some need is not installed
     ├── EmbeddedServerError     the private PostgreSQL or Valkey did not start
     └── AddressInUse            a port that a command wants to listen on is taken
 
@@ -41,6 +44,10 @@ class DatabaseUnavailable(DatabaseError):
     """The database does not answer; trying again later may help."""
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """All of our own connections to the database are in use."""
+
+
 class SchemaMismatch(DatabaseError):
     """The database has no schema of ours, an older one, or one from a newer release."""
 
@@ -49,8 +56,24 @@ class RowsPruned(AureaError):
     """What is asked needs rows that retention has dropped; their sums are kept, but not by day and job."""
 
 
+class EventConflict(AureaError):
+    """What is posted has the id of something else that was posted before.
+
+    Args:
+        event_id: That id.
+    """
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"another metric was posted as {event_id}; send this one with an id of its own")
+        self.event_id = event_id
+
+
 class BudgetExceeded(AureaError):
     """A budget with ``--on-exceed block`` is used up, so that a task or a monitored function does not run."""
+
+
+class MissingPackage(AureaError):
+    """A package that only some need, such as pyarrow, is not installed."""
 
 
 class EmbeddedServerError(AureaError):

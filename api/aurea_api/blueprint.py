@@ -7,7 +7,7 @@ from functools import partial
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 
-from aurea_api import creation, jobs, timeseries, totals
+from aurea_api import creation, exports, jobs, timeseries, totals
 from aurea_api.broker_queue import Queue
 from aurea_api.calls import Call, Services
 from aurea_api.description import OPENAPI, PAGE, show_openapi, show_page
@@ -15,10 +15,13 @@ from aurea_api.doors import Doors
 from aurea_api.errors import register_error_handlers
 from aurea_api.filters import Filters
 from aurea_api.health import Health, health
+from aurea_api.metric_fields import metric_schema
 from aurea_api.parameters import Page
 from aurea_api.paths import AnyText, requested_job
+from aurea_api.prometheus import prometheus
 from aurea_api.store import Store
 from aurea_celery.settings import Settings, read_environment, require_database_url
+from aurea_celery.storage.formats import CSV, JSONL, PARQUET
 from aurea_celery.storage.queries import JobSummary
 from aurea_celery.storage.tree import Tree
 
@@ -35,7 +38,28 @@ CALLS = (
     Call("GET", "/metrics/tasks", totals.task_totals, totals.TaskRanking, query=totals.Ranking),
     Call("GET", "/metrics/models", totals.model_totals, totals.ModelRanking, query=totals.Ranking),
     Call("GET", "/metrics/timeseries", timeseries.timeseries, timeseries.TimeSeries, query=timeseries.SeriesQuery),
-    Call("POST", "/metrics", creation.create_metric, creation.Created, status=201),
+    Call(
+        "POST",
+        "/metrics",
+        creation.create_metric,
+        creation.Created,
+        body=metric_schema(),
+        status=201,
+        errors=creation.ERRORS,
+    ),
+    Call(
+        "POST",
+        "/metrics/batch",
+        creation.create_metrics,
+        creation.CreatedBatch,
+        body=creation.batch_schema(),
+        status=201,
+        errors=creation.ERRORS,
+    ),
+    Call("GET", "/metrics/export.csv", exports.export_csv, CSV.media_type, query=Filters),
+    Call("GET", "/metrics/export.jsonl", exports.export_jsonl, JSONL.media_type, query=Filters),
+    Call("GET", "/metrics/export.parquet", exports.export_parquet, PARQUET.media_type, query=Filters, errors=(501,)),
+    Call("GET", "/prometheus", prometheus, "text/plain"),
 )
 """All calls, in the order in which they are described."""
 

@@ -40,6 +40,8 @@ class Call(NamedTuple):
     body: dict[str, Any] | None = None
     """The JSON schema of the request's body."""
     status: int = 200
+    errors: tuple[int, ...] = ()
+    """The statuses of errors that no other call has."""
     is_open: bool = False
     """Whether anyone may call it."""
 

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from aurea_api.responses import json_bytes, json_response
 from aurea_celery._guard import log_once_a_minute
-from aurea_celery.errors import DatabaseError, SchemaMismatch
+from aurea_celery.errors import DatabaseBusy, DatabaseError, SchemaMismatch
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,6 @@ SENTENCES = {
     400: "the request could not be read; check that it is complete",
     404: "there is nothing at this address; the calls are /health, /metrics and /metrics/jobs",
     405: "this address does not take that method; the Allow header names those it takes",
-    413: "the body is too large; it may have at most 1 MiB",
 }
 
 
@@ -47,8 +46,8 @@ def http_error(error: HTTPException) -> AnyResponse:
 def database_error(error: DatabaseError) -> Response:
     """The database is away, busy, or of another release."""
     log_once_a_minute("api", logging.ERROR, "aurea-celery: %s", error)
-    is_schema = isinstance(error, SchemaMismatch)
-    sentence = str(error) if is_schema else "the database is not available; try again in a few seconds"
+    is_ours = isinstance(error, SchemaMismatch | DatabaseBusy)
+    sentence = str(error) if is_ours else "the database is not available; try again in a few seconds"
     response = json_response({"error": sentence}, 503)
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from aurea_api import idempotence
 from aurea_api.calls import Call
 from aurea_api.parameters import words_of
 from aurea_api.rows import row_schema
@@ -22,15 +23,24 @@ JOB_ID = {
     "description": "The job's id; each character that is special in a URL is encoded, the slash too (a%2Fb).",
     "schema": {"type": "string", "minLength": 1},
 }
+KEY = {
+    "name": idempotence.HEADER,
+    "in": "header",
+    "required": False,
+    "description": "A text of your own: the same request with it again is answered alike, and not written again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 ERRORS = {
     400: "A parameter or a field is missing, unknown or wrong; the sentence names it",
     401: "The request has no token that is known",
     403: "The token may read and not write, or there are no tokens and the request is from elsewhere",
     404: "Nothing is known of the job",
-    409: "The id was used for something else",
+    410: "It was posted and written before, and is not kept any more",
     413: "The body is too large",
     415: "The body is not declared as application/json",
+    422: "Something else was posted with this id or key before",
     500: "A fault in aurea-celery; its log says more",
+    501: "pyarrow is not installed where the API runs",
     503: "The database is away, or its tables are missing or of another release",
 }
 
@@ -94,7 +104,7 @@ def parameters_of(call: Call) -> list[dict[str, Any]]:
         }
         for name, field in schema["properties"].items()
     ]
-    return ([JOB_ID] if "{job_id}" in call.path else []) + query
+    return ([JOB_ID] if "{job_id}" in call.path else []) + query + ([KEY] if call.method == "POST" else [])
 
 
 def summary_of(call: Call) -> str:
@@ -123,11 +133,9 @@ def _answer(call: Call) -> dict[str, Any]:
 
 
 def _errors(call: Call, *, asks_for_tokens: bool) -> dict[str, Any]:
-    statuses: Iterable[int] = (400, 500, 503)
+    statuses: Iterable[int] = (400, 500, 503, *call.errors)
     if "{job_id}" in call.path:
         statuses = (*statuses, 404)
-    if call.method == "POST":
-        statuses = (*statuses, 409, 413, 415)
     if not call.is_open:
         statuses = (*statuses, 403, *((401,) if asks_for_tokens else ()))
     return {str(status): _error(call, status) for status in sorted(statuses)}

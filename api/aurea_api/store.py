@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
@@ -15,7 +16,11 @@ from aurea_celery.clock import new_event_id
 from aurea_celery.events import Source, TaskEvent, clean_text
 from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage.database import check_schema, create_engine, parse_url, translating
+from aurea_celery.storage.posted import Digests
 from aurea_celery.storage.write import Writer
+
+MOST_STREAMS = 2
+"""How many exports one process hands out at a time; each takes a thread."""
 
 
 class Store:
@@ -38,19 +43,40 @@ class Store:
             DatabaseUnavailable: If the server does not answer.
             SchemaMismatch: If the tables are missing, older or newer.
         """
-        with translating(self._url), self._process().reader.connect() as connection:
-            check_schema(connection)
+        with self._checked(self._process().reader) as connection:
             yield connection
 
-    def write(self, event: TaskEvent) -> None:
-        """Write an event and return once it is committed.
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[sa.Connection]:
+        """One of the few connections to read for long with, so that the other calls always have theirs.
 
         Raises:
-            DatabaseUnavailable: If the database cannot take it now; nothing was written.
+            DatabaseBusy: If all of them are in use.
+            DatabaseUnavailable: If the server does not answer.
+            SchemaMismatch: If the tables are missing, older or newer.
+        """
+        with self._checked(self._process().streams) as connection:
+            yield connection
+
+    def write(self, events: list[TaskEvent], digests: Digests) -> dict[str, datetime]:
+        """Write events, all of them or none, and return once they are committed; see :meth:`Writer.write_events`.
+
+        Returns:
+            Those that were posted before, by id, with their time.
+
+        Raises:
+            EventConflict: If something else was posted before with one of the ids.
+            DatabaseUnavailable: If the database cannot take them now.
             SchemaMismatch: If the tables are missing, older or newer.
         """
         with self.connect():  # the writer looks at the tables only once; a release may change while the API runs
-            self._process().write(event)
+            return self._process().write(events, digests)
+
+    @contextlib.contextmanager
+    def _checked(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        with translating(self._url), engine.connect() as connection:
+            check_schema(connection)
+            yield connection
 
     def _process(self) -> _Process:
         """What belongs to this process; a forked child begins anew and leaves its parent's connections alone."""
@@ -64,13 +90,15 @@ class _Process:
     def __init__(self, url: str) -> None:
         # What the statements of one answer say belongs together.
         self.reader = create_engine(url).execution_options(isolation_level="REPEATABLE READ")
+        self.streams = create_engine(url, pool_size=MOST_STREAMS, pool_wait_seconds=0)
         self._writer = Writer(url, pricing_of)
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._lock = threading.Lock()
 
-    def write(self, event: TaskEvent) -> None:
-        """Write an event; it counts as captured only once it is written, for otherwise the client knows better."""
+    def write(self, events: list[TaskEvent], digests: Digests) -> dict[str, datetime]:
+        """Write events; they count as captured only once they are written, for otherwise the client knows better."""
         with self._lock:
-            source = msgspec.structs.replace(self._source, captured=self._source.captured + 1)
-            self._writer.write_events(source, [event])
-            self._source = source
+            source = msgspec.structs.replace(self._source, captured=self._source.captured + len(events))
+            known = self._writer.write_events(source, events, digests)
+            self._source = msgspec.structs.replace(source, captured=source.captured - len(known))
+            return known

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from aurea_celery.errors import ConfigurationError, DatabaseUnavailable, SchemaMismatch
+from aurea_celery.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, SchemaMismatch
 from aurea_celery.storage.migrate import HEAD_REVISION
 from aurea_celery.storage.schema import VERSION_TABLE
 
@@ -45,10 +45,11 @@ def parse_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
-def create_engine(text: str, *, pool_size: int = 4, pre_ping: bool = True) -> Engine:
+def create_engine(text: str, *, pool_size: int = 4, pool_wait_seconds: float = 30.0, pre_ping: bool = True) -> Engine:
     """An engine with a small pool whose connections and statements cannot hang for ever.
 
-    With ``pre_ping`` a connection that was closed meanwhile is noticed, and replaced, before it is used.
+    Whoever wants a connection while all are in use waits for ``pool_wait_seconds``. With ``pre_ping`` one that was
+    closed meanwhile is noticed, and replaced, before it is used.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -56,6 +57,7 @@ def create_engine(text: str, *, pool_size: int = 4, pre_ping: bool = True) -> En
     return sa.create_engine(
         parse_url(text),
         pool_size=pool_size,
+        pool_timeout=pool_wait_seconds,
         max_overflow=0,
         pool_pre_ping=pre_ping,
         hide_parameters=True,  # errors may be logged; the host's names stay out of them
@@ -84,12 +86,13 @@ def translating(text: str) -> Iterator[None]:
 
     Raises:
         DatabaseUnavailable: If the server does not answer, is full, had to cancel, or refuses.
+        DatabaseBusy: If all of our connections are in use.
         SchemaMismatch: If a table of ours is missing.
     """
     try:
         yield
     except PoolTimeoutError as error:
-        raise DatabaseUnavailable("all connections to the database are busy; try again later") from error
+        raise DatabaseBusy("all connections to the database are busy; try again later") from error
     except DBAPIError as error:
         if is_data_error(error):
             raise

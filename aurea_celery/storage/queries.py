@@ -5,6 +5,7 @@ Costs and latencies are exact decimals without trailing zeros; an average has up
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -146,10 +147,16 @@ def job_exists(connection: sa.Connection, job_id: str) -> bool:
     return bool(connection.scalar(sa.select(sa.exists().where(metrics_jobs.c.job_id == job_id))))
 
 
-def event_rows(connection: sa.Connection, event_id: str, created_at: datetime) -> list[Metric]:
-    """The rows of one event, one per model."""
-    is_it = (metrics.c.created_at == created_at) & (metrics.c.event_id == sa.cast(event_id, sa.Uuid))
-    return _metrics(connection, sa.select(metrics).where(is_it).order_by(metrics.c.seq))
+def first_rows(connection: sa.Connection, events: Mapping[str, datetime]) -> dict[str, Metric]:
+    """By the id of each event, of which the time is given, its first row, as far as it is there."""
+    ids = sa.cast(sa.literal(list(events), sa.ARRAY(sa.Text)), sa.ARRAY(sa.Uuid))
+    times = sa.cast(
+        sa.literal(list(events.values()), sa.ARRAY(sa.DateTime(timezone=True))), sa.ARRAY(sa.DateTime(True))
+    )
+    asked = sa.func.unnest(ids, times).table_valued("event_id", "created_at").render_derived()
+    is_it = (metrics.c.created_at == asked.c.created_at) & (metrics.c.event_id == asked.c.event_id)
+    rows = _metrics(connection, sa.select(metrics).join(asked, is_it).where(metrics.c.seq == 0))
+    return {str(row["event_id"]): row for row in rows}
 
 
 def rollup_differences(connection: sa.Connection) -> dict[str, int]:

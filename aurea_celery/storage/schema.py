@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -307,6 +308,17 @@ metrics_sources = Table(
     Column("open_since", DateTime(timezone=True), comment="since when, without a break, some of captured is missing"),
     one_of("through", ("queue", "api")),
     comment="The books: captured = written + rejected + still on the way, per process of the host",
+)
+
+metrics_posted = Table(
+    "metrics_posted",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, comment="of the event: its rows are found by both"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of what was posted"),
+    Column("posted_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+    Index(None, "posted_at"),
+    comment="Ids that clients of the API gave: what is posted again is not written again",
 )
 
 RATE_NAMES = (

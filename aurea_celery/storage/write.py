@@ -7,6 +7,8 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from types import MappingProxyType
 
 import msgspec
 import sqlalchemy as sa
@@ -17,7 +19,7 @@ from aurea_celery.budget import BudgetStates
 from aurea_celery.clock import from_us, now_us, to_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent
-from aurea_celery.storage import incoming, partitions, prices
+from aurea_celery.storage import incoming, partitions, posted, prices
 from aurea_celery.storage.bookkeeping import Entry, keep_books
 from aurea_celery.storage.budgets import read_states
 from aurea_celery.storage.database import check_schema, create_engine, is_data_error, is_privilege_error, translating
@@ -90,14 +92,30 @@ class Writer:
             self.reject(f"internal fault: {type(error).__name__}", batch, delivered)
         return receipt
 
-    def write_events(self, source: Source, events: list[TaskEvent]) -> None:
-        """Write events that came in a request to the API.
+    def write_events(
+        self, source: Source, events: list[TaskEvent], digests: posted.Digests = MappingProxyType({})
+    ) -> dict[str, datetime]:
+        """Write events that came in a request to the API, all of them or none.
+
+        Args:
+            source: Who took them; its ``captured`` counts them already.
+            events: Each with another id.
+            digests: Of those whose id the client gave, what was posted.
+
+        Returns:
+            Those that were posted before, by id, with the time of the event that has it; they are not written again,
+            and the books do not count them.
 
         Raises:
+            EventConflict: If something else was posted before with one of the ids; nothing was written.
             DatabaseUnavailable: If the database cannot take them now; nothing was written.
             SchemaMismatch: If the tables are not those of this release; nothing was written.
+            sqlalchemy.exc.DBAPIError: If one breaks a rule of the database; nothing was written.
         """
-        self._transact([Delivered(source, events, [], "api")], WAYS)
+        known: dict[str, datetime] = {}
+        ways = [functools.partial(_write_new, way=way, digests=digests, known=known) for way in WHOLE_WAYS]
+        self._transact([Delivered(source, events, [], "api")], ways)
+        return known
 
     def reject(self, reason: str, payload: str, delivered: Sequence[Delivered] = ()) -> None:
         """Keep a message that cannot be written, with the reason; ``delivered`` is what it holds, where that is known.
@@ -198,6 +216,25 @@ def _write(
     _keep_books(connection, delivered, written, rejected)
 
 
+def _write_new(
+    connection: sa.Connection,
+    delivered: list[Delivered],
+    price: Price,
+    *,
+    way: Attempt,
+    digests: posted.Digests,
+    known: dict[str, datetime],
+) -> None:
+    """Write what one client posts, but for what it posted before; that goes to ``known``."""
+    (part,) = delivered
+    known.clear()
+    known.update(posted.take(connection, part.events, digests))
+    new = [event for event in part.events if event.event_id not in known]
+    if new:
+        source = msgspec.structs.replace(part.source, captured=part.source.captured - len(known))
+        way(connection, [part._replace(source=source, events=new)], price)
+
+
 def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:
     """The same, but the events that break a rule are kept aside with the reason."""
     rejected = _reject_unreadable(connection, delivered)
@@ -215,11 +252,11 @@ def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], pri
 
 
 # Each is slower than the one before, and takes more: nearly every message has only new events that break no rule.
-WAYS: tuple[Attempt, ...] = (
+WHOLE_WAYS: tuple[Attempt, ...] = (
     functools.partial(_write, insert_incoming=incoming.insert_all),
     functools.partial(_write, insert_incoming=incoming.insert_missing),
-    _write_one_by_one,
 )
+WAYS = (*WHOLE_WAYS, _write_one_by_one)
 
 
 def _unique(delivered: list[Delivered]) -> dict[tuple[str, int], tuple[int, TaskEvent]]:

@@ -7,7 +7,7 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,6 +112,10 @@ class Process:
 def identity_of(user: pwd.struct_passwd | None) -> dict[str, Any]:
     """What makes a subprocess this user's; None is ourselves."""
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+Serve = Callable[..., Process]
+"""Starts a command with an environment; its words are those after ``python -m``."""
 
 
 def clean_environ() -> dict[str, str]:

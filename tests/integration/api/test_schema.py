@@ -51,7 +51,7 @@ def api(filled_url: str) -> Any:
 # one that was given out: such requests are refused with 400.
 CONFIG = schemathesis.Config.from_dict(
     {
-        "headers": {"Authorization": f"Bearer {TOKEN}"},
+        "auth": {"openapi": {"bearer": {"bearer": TOKEN}}},
         "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "404", "409"]}},
     }
 )

@@ -6,8 +6,6 @@ import http.client
 import json
 import signal
 import socket
-import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -17,41 +15,10 @@ import pytest
 
 from tests.support.api import METRIC, Answer, path_of, read_json
 from tests.support.databases import scalar
-from tests.support.processes import Process, session_of
-from tests.support.servers import accepts, free_port, wait_until
+from tests.support.processes import Process, Serve, session_of
+from tests.support.servers import accepts
 
-Serve = Callable[..., Process]
 TOKENS = "read:0123456789-reads,write:0123456789-writes"
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a command with an environment; it is stopped at the end."""
-    started: list[Process] = []
-
-    def start(*command: str, **environ: str) -> Process:
-        started.append(
-            Process(f"api-{len(started)}", [sys.executable, "-m", *command], folder=tmp_path, environ=environ)
-        )
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.stop()
-
-
-@pytest.fixture
-def api(serve: Serve, database_url: str, port: int) -> Process:
-    """The API with both workers up."""
-    process = serve("aurea_api", DATABASE_URL=database_url, PORT=str(port))
-    process.wait_for(f"http://127.0.0.1:{port}")
-    wait_until(lambda: len(process.children()) == 2 and accepts(port), "two workers")
-    return process
 
 
 def ask(port: int, method: str, path: str, body: Any = None) -> Answer:

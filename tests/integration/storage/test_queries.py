@@ -194,7 +194,7 @@ def many_rows(connection: sa.Connection) -> sa.Connection:
         (lambda c: queries.job_summary(c, "job_7"), "metrics_job_pkey"),
         (lambda c: read_jobs(c, JobQuery(limit=100)), "metrics_jobs_last_at_idx"),
         (lambda c: queries.job_exists(c, "job_7"), "Index Only Scan"),
-        (lambda c: queries.event_rows(c, new_event_id(), from_us(10**15)), "metrics_default_pkey"),
+        (lambda c: queries.first_rows(c, {new_event_id(): from_us(10**15)}), "metrics_default_pkey"),
     ],
 )
 def test_queries_use_their_index(many_rows: sa.Connection, query: Query, index: str) -> None:

@@ -76,13 +76,146 @@ def test_a_wrong_value_is_refused_with_its_fields_name(client: FlaskClient, fiel
     assert sentence.startswith(f"{field} must be a ")
 
 
-@pytest.mark.parametrize("name", ["cost", "id", "created_at", "", "x" * 1000, "\ud800", "a\0b"])
+@pytest.mark.parametrize("name", ["cost", "id", "seq", "", "x" * 1000, "\ud800", "a\0b"])
 def test_an_unknown_field_is_named(client: FlaskClient, name: str) -> None:
     status, sentence = post(client, json.dumps(GOOD | {name: 1}))
 
     assert status == 400
     assert sentence.startswith(f"Unknown field: {name[:50]!a}")
     assert len(sentence) < 400
+
+
+OPTIONAL: dict[str, Any] = {
+    "event_id": "01a20b85-6d38-70ee-8e3c-09e6e04e2290",
+    "created_at": "2026-11-24T09:15:02.352925Z",
+    "status": "failure",
+    "error_type": "TimeoutError",
+    "provider_name": "openai",
+    "service_tier": "batch",
+    "input_tokens": 400,
+    "output_tokens": 100,
+    "cache_read_input_tokens": 300,
+    "tags": {"team": "search"},
+}
+WRONG_OPTIONS: list[tuple[str, list[Any]]] = [
+    ("event_id", ["", "1", 1, None, "01a20b856d3870ee8e3c09e6e04e2290", "{01a20b85-6d38-70ee-8e3c-09e6e04e2290}"]),
+    (
+        "created_at",
+        [
+            *("", "2026-11-24", "2026-11-24T09:15:02", "2026-13-24T09:15:02Z", 1, None),
+            *("1969-12-31T23:59:59Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"),
+        ],
+    ),
+    ("status", ["", "SUCCESS", "done", 1, None, []]),
+    ("error_type", ["", 1, "x" * 256]),
+    ("provider_name", ["", "a\0", None]),
+    ("service_tier", ["", [], None]),
+    ("input_tokens", [-1, 1.5, None, "4"]),
+    (
+        "tags",
+        [None, [], "team=search", {"team": 1}, {"team": "\ud800"}, {"a": "x" * 256}, {f"{n}": "" for n in range(51)}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG_OPTIONS for value in values])
+def test_a_wrong_option_is_refused_with_its_fields_name(client: FlaskClient, field: str, value: Any) -> None:
+    status, sentence = post(client, json.dumps(GOOD | OPTIONAL | {field: value}))
+
+    assert status == 400
+    assert sentence.startswith(f"{field} must be ")
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({"input_tokens": 1}, "Missing required field: output_tokens"),
+        ({"cache_read_input_tokens": 1}, "Missing required field: input_tokens"),
+        ({"input_tokens": 1, "output_tokens": 1}, "token_count must be input_tokens + output_tokens"),
+        (
+            {"input_tokens": 400, "output_tokens": 100, "reasoning_output_tokens": 101},
+            "reasoning_output_tokens must not exceed output_tokens",
+        ),
+    ],
+)
+def test_counts_that_contradict_each_other_are_refused(
+    client: FlaskClient, counts: dict[str, int], sentence: str
+) -> None:
+    status, said = post(client, json.dumps(GOOD | counts))
+
+    assert (status, said[: len(sentence)]) == (400, sentence)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_a_key_that_is_none_is_refused(client: FlaskClient, key: str) -> None:
+    answer = client.post("/metrics", json=GOOD, headers={"Idempotency-Key": key})
+
+    assert (answer.status_code, sentence_of(answer)) == (400, "Idempotency-Key must be a text of 1 to 255 characters")
+
+
+def test_an_id_beside_a_key_is_refused(client: FlaskClient) -> None:
+    answer = client.post("/metrics", json=GOOD | OPTIONAL | {"token_count": 500}, headers={"Idempotency-Key": "a"})
+
+    assert answer.status_code == 400
+    assert sentence_of(answer).startswith("event_id and Idempotency-Key must not be sent together")
+
+
+def post_batch(client: FlaskClient, body: Any) -> tuple[int, Any]:
+    answer = client.post("/metrics/batch", data=json.dumps(body), content_type="application/json")
+    assert answer.mimetype == "application/json"
+    return answer.status_code, json.loads(answer.data)
+
+
+NO_LISTS: list[Any] = [None, {}, [], [GOOD] * 1001]
+NO_BATCHES = [({"metrics": one}, "metrics must be a list of 1 to 1000 objects") for one in NO_LISTS]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "Missing required field: metrics"),
+        ({"metrics": [GOOD], "more": 1}, "Unknown field: 'more'"),
+        ([GOOD], "the body must be a JSON object"),
+        *NO_BATCHES,
+    ],
+)
+def test_what_is_no_batch_is_refused(client: FlaskClient, body: Any, sentence: str) -> None:
+    assert post_batch(client, body) == (400, {"error": sentence})
+
+
+def test_every_wrong_metric_of_a_batch_is_named(client: FlaskClient) -> None:
+    without_task = {name: value for name, value in GOOD.items() if name != "task_name"}
+    wrong = [GOOD, GOOD | {"token_count": -1, "latency_ms": -1}, GOOD, without_task, GOOD | {"cost": 1}, 7]
+
+    status, body = post_batch(client, {"metrics": wrong})
+
+    errors = [
+        "metrics[1].token_count must be a whole number from 0 to 9007199254740991",
+        "Missing required field: metrics[3].task_name",
+        "Unknown field: 'metrics[4].cost'",
+        "metrics[5] must be a JSON object",
+    ]
+    assert (status, body) == (400, {"error": errors[0], "errors": errors})
+
+
+def test_of_many_wrong_metrics_twenty_are_named(client: FlaskClient) -> None:
+    assert len(post_batch(client, {"metrics": [{}] * 1000})[1]["errors"]) == 20
+
+
+def test_two_metrics_with_one_id_must_be_the_same(client: FlaskClient) -> None:
+    one = GOOD | {"event_id": OPTIONAL["event_id"]}
+
+    status, body = post_batch(client, {"metrics": [one, one | {"latency_ms": 1}]})
+
+    assert status == 422
+    assert OPTIONAL["event_id"] in body["error"]
+
+
+def test_a_huge_batch_is_refused(client: FlaskClient) -> None:
+    assert post_batch(client, {"metrics": "x" * 4 * 2**20}) == (
+        413,
+        {"error": "the body is too large; it may have at most 4 MiB"},
+    )
 
 
 @pytest.mark.parametrize(

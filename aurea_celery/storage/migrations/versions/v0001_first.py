@@ -332,6 +332,22 @@ COMMENT ON COLUMN metrics_latency_15m.provider_name IS ''''' where it is not kno
 
 COMMENT ON COLUMN metrics_latency_15m.bucket IS 'latency_ms in (1.1^(bucket-1), 1.1^bucket]';
 
+CREATE TABLE metrics_posted (
+    event_id UUID NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    digest BYTEA NOT NULL,
+    posted_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT metrics_posted_pkey PRIMARY KEY (event_id)
+);
+
+CREATE INDEX metrics_posted_posted_at_idx ON metrics_posted (posted_at);
+
+COMMENT ON TABLE metrics_posted IS 'Ids that clients of the API gave: what is posted again is not written again';
+
+COMMENT ON COLUMN metrics_posted.created_at IS 'of the event: its rows are found by both';
+
+COMMENT ON COLUMN metrics_posted.digest IS 'SHA-256 of what was posted';
+
 CREATE TABLE metrics_prices (
     price_version TEXT NOT NULL,
     source TEXT NOT NULL,
@@ -494,7 +510,7 @@ COMMENT ON COLUMN price_books.data IS 'genai-prices'' list of providers, as it w
 CREATE TABLE metrics_default PARTITION OF metrics DEFAULT;
 """
 
-TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_sources, metrics_rejected, metrics_retention, metrics_pruned, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
+TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_posted, metrics_sources, metrics_rejected, metrics_retention, metrics_pruned, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
 
 
 def upgrade() -> None:
