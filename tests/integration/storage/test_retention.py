@@ -230,7 +230,7 @@ def test_the_command_says_what_it_dropped(house: str) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--older-than", "90"], ["--older-than", "0d"], ["--older-than", "-1d"]])
 def test_how_old_has_to_be_said(database_url: str, arguments: list[str]) -> None:
-    found = run(database_url, "prune", *arguments)
+    found = run(database_url, "prune", *arguments, AUREA_RETENTION_DAYS="90" if arguments else "")
 
     assert found.exit_code == 2
     assert "90d" in found.stderr
