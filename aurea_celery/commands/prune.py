@@ -23,7 +23,8 @@ def prune(context: click.Context, older_than: timedelta | None, dry_run: bool) -
 
     The week that the cut falls into stays, and so do the rows of the running month, which budgets count.
     """
-    older_than = older_than or timedelta(days=settings_for(context).retention_days)
+    if older_than is None:
+        older_than = timedelta(days=settings_for(context).retention_days)
     if not older_than:
         raise click.UsageError("say how old: --older-than 90d, or set AUREA_RETENTION_DAYS")
     from aurea_celery.storage import upkeep  # noqa: PLC0415 - heavy

@@ -26,6 +26,12 @@ _PARTITIONS = sa.text(
     "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass('metrics')"
 )
 
+# Not to_regclass of the name itself: while we waited for the lock, what the session remembers has become old.
+_EXISTS = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_class WHERE relname = :name"
+    " AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('metrics')))"
+)
+
 
 def week_of(moment: datetime) -> datetime:
     """The Monday, 00:00 UTC, that begins a moment's week.
@@ -47,6 +53,16 @@ def name_of(week: datetime) -> str:
     return f"metrics_p{year}w{number:02}"
 
 
+def lock(connection: sa.Connection) -> None:
+    """Be the only one to make or drop partitions, until the transaction ends."""
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+
+
+def exists(connection: sa.Connection, week: datetime) -> bool:
+    """Whether there is a table of a week's name."""
+    return bool(connection.scalar(_EXISTS, {"name": name_of(week)}))
+
+
 def weeks(connection: sa.Connection) -> list[datetime]:
     """The weeks that have a partition, the oldest first."""
     names = map(NAME.fullmatch, connection.scalars(_PARTITIONS))
@@ -59,11 +75,11 @@ def ensure(connection: sa.Connection, now: datetime) -> list[str]:
 
     A week of which rows are already in the default partition is left there: moving them is maintenance, not writing.
     """
-    _lock(connection)
+    lock(connection)
     made = []
     for number in range(-1, WEEKS_AHEAD + 1):
         week = week_of(now) + number * WEEK
-        if not _exists(connection, week) and not _in_default(connection, week):
+        if not exists(connection, week) and not _in_default(connection, week):
             _create(connection, week)
             _attach(connection, week)
             made.append(name_of(week))
@@ -93,7 +109,7 @@ def weeks_in_default(connection: sa.Connection, now: datetime) -> list[datetime]
         ),
         {"since": week_of(now) - WEEKS_BACK * WEEK, "until": week_of(now) + (WEEKS_AHEAD + 1) * WEEK},
     )
-    return [week for week in found if not _exists(connection, week)]
+    return [week for week in found if not exists(connection, week)]
 
 
 def move_out_of_default(connection: sa.Connection, week: datetime) -> int:
@@ -102,7 +118,9 @@ def move_out_of_default(connection: sa.Connection, week: datetime) -> int:
     Writers wait meanwhile: one that had begun, and waited for the default partition, would keep us from the end.
     Readers wait at the end: who came with the old list of partitions, and then saw rows gone, would miss them.
     """
-    _lock(connection)
+    lock(connection)
+    if exists(connection, week):  # another one was quicker
+        return 0
     connection.execute(sa.text("LOCK TABLE ONLY metrics IN EXCLUSIVE MODE"))
     _create(connection, week)
     moved = connection.execute(
@@ -117,11 +135,6 @@ def move_out_of_default(connection: sa.Connection, week: datetime) -> int:
     return moved.rowcount
 
 
-def _lock(connection: sa.Connection) -> None:
-    """One maker of partitions at a time, until the transaction ends."""
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-
-
 # Made apart and then attached: writers need not wait, as they would for CREATE TABLE ... PARTITION OF.
 def _create(connection: sa.Connection, week: datetime) -> None:
     connection.execute(sa.text(f"CREATE TABLE {name_of(week)} (LIKE metrics INCLUDING ALL EXCLUDING COMMENTS)"))
@@ -130,10 +143,6 @@ def _create(connection: sa.Connection, week: datetime) -> None:
 def _attach(connection: sa.Connection, week: datetime) -> None:
     bounds = f"FROM ('{week.isoformat()}') TO ('{(week + WEEK).isoformat()}')"
     connection.execute(sa.text(f"ALTER TABLE metrics ATTACH PARTITION {name_of(week)} FOR VALUES {bounds}"))
-
-
-def _exists(connection: sa.Connection, week: datetime) -> bool:
-    return connection.scalar(sa.select(sa.func.to_regclass(name_of(week)))) is not None
 
 
 def _in_default(connection: sa.Connection, week: datetime) -> bool:

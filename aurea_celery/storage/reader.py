@@ -19,6 +19,10 @@ OURS = "Reads the tables of aurea-celery; made by: aurea db reader"
 
 _KNOWN = sa.text("SELECT shobj_description(oid, 'pg_authid') AS comment FROM pg_roles WHERE rolname = :role")
 
+_MAY_READ = sa.text(
+    "SELECT bool_and(has_table_privilege(:role, name, 'SELECT')) FROM unnest(CAST(:tables AS text[])) AS name"
+)
+
 
 def make_reader(connection: sa.Connection, role: str, password: str) -> bool:
     """Create or update the role, in a transaction; whether it is new.
@@ -26,7 +30,8 @@ def make_reader(connection: sa.Connection, role: str, password: str) -> bool:
     The password is hashed here: the server does not see it, and cannot log it.
 
     Raises:
-        ConfigurationError: If the name is too long, or belongs to a role that is not ours.
+        ConfigurationError: If the name is too long, or belongs to a role that is not ours; or if the user does not own
+            the tables.
         sqlalchemy.exc.DBAPIError: If the user may not make roles.
     """
     if not role or "\0" in role or len(role.encode()) > MOST_NAME_BYTES:
@@ -53,6 +58,9 @@ def _grant(connection: sa.Connection, role: str) -> None:
     _execute(connection, "GRANT USAGE ON SCHEMA %I TO %I", schema, role)
     _execute(connection, f"REVOKE ALL ON {tables} FROM %I", role)
     _execute(connection, f"GRANT SELECT ON {tables} TO %I", role)
+    # Who only reads them may not pass that on, of which PostgreSQL warns and no more.
+    if not connection.scalar(_MAY_READ, {"role": role, "tables": [*metadata.tables, VERSION_TABLE]}):
+        raise ConfigurationError("this user may not let others read the tables; run this as their owner")
 
 
 def _hashed(connection: sa.Connection, role: str, password: str) -> str:

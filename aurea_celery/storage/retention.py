@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from aurea_celery.errors import RowsPruned
 from aurea_celery.storage import rollups
-from aurea_celery.storage.partitions import WEEK, name_of, week_of, weeks
+from aurea_celery.storage.partitions import WEEK, exists, lock, name_of, week_of, weeks
 from aurea_celery.storage.schema import metrics_retention
 
 EARLIEST_ZONE, LATEST_ZONE = timedelta(hours=14), timedelta(hours=12)
@@ -74,9 +74,9 @@ def weeks_before(connection: sa.Connection, before: datetime) -> list[datetime]:
     return [week for week in weeks(connection) if week < before]
 
 
-def look_at_week(connection: sa.Connection, week: datetime) -> Dropped:
-    """What dropping a week's partition would drop."""
-    return _look(connection, name_of(week), week + WEEK)
+def look_at_week(connection: sa.Connection, week: datetime) -> Dropped | None:
+    """What dropping a week's partition would drop; None if it is gone."""
+    return None if not exists(connection, week) else _look(connection, name_of(week), week + WEEK)
 
 
 def look_at_default(connection: sa.Connection, before: datetime) -> Dropped:
@@ -84,13 +84,16 @@ def look_at_default(connection: sa.Connection, before: datetime) -> Dropped:
     return _look(connection, DEFAULT, before)
 
 
-def drop_week(connection: sa.Connection, week: datetime) -> Dropped:
-    """Drop a week's partition and keep its sums.
+def drop_week(connection: sa.Connection, week: datetime) -> Dropped | None:
+    """Drop a week's partition and keep its sums; None if it is gone.
 
     Its rows are summed while others still read them; only the drop itself needs the whole table, for a moment.
     """
+    lock(connection)
+    if not exists(connection, week):  # another one was quicker
+        return None
     connection.execute(sa.text(f"LOCK TABLE {name_of(week)} IN EXCLUSIVE MODE"))
-    dropped = look_at_week(connection, week)
+    dropped = _look(connection, name_of(week), week + WEEK)
     connection.execute(sa.text(rollups.PRUNED.insert(name_of(week))))
     _note(connection, dropped)
     connection.execute(sa.text("LOCK TABLE ONLY metrics IN ACCESS EXCLUSIVE MODE"))

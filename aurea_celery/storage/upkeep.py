@@ -74,7 +74,8 @@ def prune(url: str, older_than: timedelta, *, dry_run: bool = False) -> Pruning:
     of_default = retention.look_at_default if dry_run else retention.drop_from_default
     with _checked(url) as engine:
         weeks = patiently(engine, lambda connection: retention.weeks_before(connection, before))
-        dropped = [patiently(engine, functools.partial(of_week, week=week)) for week in weeks]
+        found = [patiently(engine, functools.partial(of_week, week=week)) for week in weeks]
+        dropped = [one for one in found if one is not None]
         strays = patiently(engine, lambda connection: of_default(connection, before))
         return Pruning(before=before, dropped=[*dropped, strays] if strays.rows else dropped)
 

@@ -132,6 +132,18 @@ def test_beside_writers_and_readers_every_look_sees_every_row_once(
     check_sums(url)
 
 
+def test_several_at_once_are_one(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PAUSE_SECONDS", 0.05)
+    write(database_url, *(ended(days) for days in range(0, 90, 3)))
+    with ThreadPoolExecutor(3) as pool:
+        moved = [one.moved for one in pool.map(upkeep.maintain, [database_url] * 3)]
+        dropped = sum(one.rows for one in pool.map(lambda _: upkeep.prune(database_url, CUT), range(3)))
+
+    assert sum(sum(one.values()) for one in moved) == 30
+    assert dropped == scalar(database_url, "SELECT sum(executions) FROM metrics_pruned") == 19
+    check_sums(database_url)
+
+
 @contextmanager
 def reading(url: str) -> Iterator[sa.Connection]:
     """Somebody who has looked at the table and not ended the transaction."""

@@ -150,3 +150,15 @@ def test_who_may_not_make_roles_is_told(house: str) -> None:
 
     assert found.exit_code == 1
     assert "does not let this user do that; ask as the owner of the tables, or a superuser" in found.stderr
+
+
+def test_who_does_not_own_the_tables_is_told(house: str) -> None:
+    make(house)
+    with connected(house) as connection:
+        connection.execute(sa.text(f"ALTER ROLE {quoted(ROLE)} CREATEROLE"))
+        connection.execute(sa.text(f"ALTER ROLE {quoted(ROLE)} RESET default_transaction_read_only"))
+    found = make(url_of(house), role="aurea_other")
+
+    assert found.exit_code == 2
+    assert found.stderr == "aurea: this user may not let others read the tables; run this as their owner\n"
+    assert scalar(house, "SELECT count(*) FROM pg_roles WHERE rolname = 'aurea_other'") == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -28,6 +30,8 @@ from tests.support.events import events
 from tests.support.prices import own_price
 from tests.support.recorded import write
 from tests.support.retention import CUT, FIRST_KEPT, NOW, all_sums, check_sums, ended, set_now
+
+PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 
 
 def call(model: str = "gpt-4", tokens: int = 1_000) -> ModelCall:
@@ -228,9 +232,21 @@ def test_the_command_says_what_it_dropped(house: str) -> None:
     assert (again.exit_code, again.stdout) == (0, "There is nothing from before 2026-08-31 to drop.\n")
 
 
+def test_the_page_shows_what_is_said(house: str) -> None:
+    shown = PAGE.split("$ aurea prune --older-than 90d\n")[1].split("```")[0].splitlines()
+    said = run(house, "prune", "--older-than", "30d").stdout.splitlines()
+
+    assert [form(line) for line in shown[:3]] == [form(line) for line in said[:3]]
+
+
+def form(line: str) -> str:
+    """A line with its figures and sizes made the same."""
+    return " ".join(re.sub(r"[KMG]iB", "B", re.sub(r"\d[\d,.:-]*", "0", line)).split())
+
+
 @pytest.mark.parametrize("arguments", [[], ["--older-than", "90"], ["--older-than", "0d"], ["--older-than", "-1d"]])
 def test_how_old_has_to_be_said(database_url: str, arguments: list[str]) -> None:
-    found = run(database_url, "prune", *arguments)
+    found = run(database_url, "prune", *arguments, AUREA_RETENTION_DAYS="90" if arguments else "")
 
     assert found.exit_code == 2
     assert "90d" in found.stderr
