@@ -19,7 +19,7 @@ RETRY_AFTER_SECONDS = 5
 # Instead of what werkzeug says by itself.
 SENTENCES = {
     400: "the request could not be read; check that it is complete",
-    404: "there is nothing at this address; the calls are /health, /metrics and /metrics/jobs",
+    404: "there is nothing at this address; the calls are /health, /prometheus and those below /metrics",
     405: "this address does not take that method; the Allow header names those it takes",
 }
 

@@ -149,7 +149,7 @@ def _writer_families(pulse: Pulse, kept: Kept, messages: int | None) -> Iterator
 
 
 def _budget_families(budgets: list[BudgetStanding]) -> Iterator[Metric]:
-    labels = ["job", "task", "period"]
+    labels = ["job_id", "task", "period"]  # `job` is what Prometheus calls the target
     limits = _gauge("aurea_budget_limit_usd", "What each job of a budget may cost in a period.", labels, "usd")
     spent = _gauge("aurea_budget_spent_usd", "What all jobs of a budget have cost in this period.", labels, "usd")
     unpriced = _gauge(

@@ -14,7 +14,7 @@ from aurea_celery.storage.schema import metrics
 from aurea_celery.storage.selection import Selection
 
 PIECE_ROWS = 1000
-MOST_IDLE_MINUTES = 10
+MOST_IDLE_SECONDS = 600
 """For so long a reader may take no more; then the server ends the session, which keeps it from cleaning up."""
 
 COLUMNS = tuple(metrics.c)
@@ -32,7 +32,7 @@ def read_pieces(connection: sa.Connection, selection: Selection) -> Pieces:
     The connection is in no transaction but this one, and is used for nothing else meanwhile.
     """
     connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-    connection.execute(sa.text(f"SET LOCAL idle_in_transaction_session_timeout = '{MOST_IDLE_MINUTES}min'"))
+    connection.execute(sa.text(f"SET LOCAL idle_in_transaction_session_timeout = '{MOST_IDLE_SECONDS}s'"))
     found = connection.execute(_statement(selection), execution_options={"yield_per": PIECE_ROWS})
     yield from found.partitions()
 

@@ -22,8 +22,11 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aurea_api import create_app
-from aurea_celery.clock import to_us
-from aurea_celery.storage.export import NAMES, PIECE_ROWS
+from aurea_celery.clock import new_event_id, to_us
+from aurea_celery.errors import DatabaseUnavailable
+from aurea_celery.storage import export
+from aurea_celery.storage.database import create_engine
+from aurea_celery.storage.export import NAMES, PIECE_ROWS, Selection, read_pieces
 from aurea_celery.storage.schema import metrics
 from tests.support.api import METRIC, get, post, read_json
 from tests.support.databases import connected, scalar
@@ -311,3 +314,50 @@ def test_more_exports_than_a_process_makes_at_a_time_are_refused(client: FlaskCl
     assert other.status == 200
     assert len(csv_rows(client)) == 2 * PIECE_ROWS
     second.close()
+
+
+def test_who_asks_only_for_the_head_leaves_nothing_open(client: FlaskClient, database_url: str) -> None:
+    make_rows(database_url, 2 * PIECE_ROWS)
+
+    for _ in range(3):
+        assert client.head("/metrics/export.csv").status_code == 200
+
+    assert len(csv_rows(client)) == 2 * PIECE_ROWS
+
+
+def test_the_limit_of_other_statements_is_not_that_of_an_export(database_url: str) -> None:
+    make_rows(database_url, 2 * PIECE_ROWS)
+    engine = create_engine(database_url)
+
+    with engine.connect() as connection:
+        pieces = read_pieces(connection, Selection())
+        next(pieces)
+        limit = connection.scalar(sa.text("SHOW statement_timeout"))
+        assert (limit, sum(map(len, pieces))) == ("0", PIECE_ROWS)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SHOW statement_timeout")) == "1min"
+    engine.dispose()
+
+
+def test_a_client_that_takes_nothing_for_long_is_cut_off(
+    client: FlaskClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_rows(database_url, 2 * PIECE_ROWS)
+    monkeypatch.setattr(export, "MOST_IDLE_SECONDS", 1)
+    answer = client.get("/metrics/export.csv", buffered=False)
+
+    wait_until(lambda: scalar(database_url, EXPORTING) == 0, "the end of the session")
+    with pytest.raises(DatabaseUnavailable):
+        list(answer.iter_encoded())
+    answer.close()
+
+
+def test_every_release_of_postgres_has_all_of_it(each_database_url: str) -> None:
+    client = create_app(each_database_url).test_client()
+    metric = METRIC | {"event_id": new_event_id(), "tags": {"team": "search"}}
+    client.post("/metrics/batch", json={"metrics": [metric]})
+    client.post("/metrics/batch", json={"metrics": [metric]})
+
+    assert len(csv_rows(client, "?tag=team:search&provider=&job=job_123")) == 0
+    assert len(jsonl(client, "?tag=team:search&status=success")) == len(parquet(client)) == 1
+    assert b'aurea_executions_total{status="success",task="text_generation"} 1.0' in client.get("/prometheus").data

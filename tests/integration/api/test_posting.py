@@ -229,3 +229,19 @@ def test_whoever_posts_the_same_at_the_same_time_gets_the_same(
     with connected(database_url) as connection:
         assert rollup_differences(connection) == {}
     assert str(scalar(database_url, BOOKS)).endswith(",0,0)")
+
+
+def test_batches_with_the_same_ids_do_not_wait_in_a_circle(clients: list[FlaskClient], database_url: str) -> None:
+    ready = threading.Barrier(2)
+    rounds = [[identified() for _ in range(1000)] for _ in range(3)]
+
+    def send(turn: int) -> list[int]:
+        statuses = []
+        for items in rounds:
+            ready.wait(60)
+            statuses.append(batch(clients[turn], *(items if turn else reversed(items))).status)
+        return statuses
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(send, range(2))) == [[201] * 3] * 2
+    assert (scalar(database_url, ROWS), scalar(database_url, BOOKS)) == (3000, "(3000,3000,0,0)")

@@ -129,7 +129,7 @@ def test_the_writer_and_the_budgets(client: FlaskClient, database_url: str) -> N
 
     found = series(scrape(client))
 
-    of_budget = (("job", "night-*"), ("period", "day"), ("task", ""))
+    of_budget = (("job_id", "night-*"), ("period", "day"), ("task", ""))
     names = ("limit_usd", "spent_usd", "unpriced_tokens", "jobs", "used_up_jobs")
     assert [found[f"aurea_budget_{name}", of_budget] for name in names] == [1, 1.5, 7, 2, 1]
     assert (found["aurea_writer_backlog_events", ()], found["aurea_dropped_events_total", ()]) == (4, 3)
