@@ -66,6 +66,17 @@ def test_without_usage_there_is_nothing_to_price() -> None:
     assert BOOK.cost(ModelCall(usage=Usage(), model="gpt-4"), NOW).status == "no_usage"
 
 
+def test_a_total_that_is_its_parts_hides_none_of_them() -> None:
+    """Providers say all three counts, and so does who copies them."""
+    apart = Usage(input_tokens=60, output_tokens=40)
+    all_three = Usage(input_tokens=60, output_tokens=40, total_tokens=100)
+
+    for model in ("gpt-4o", "gpt-4"):
+        cost = BOOK.cost(ModelCall(usage=all_three, model=model), NOW)
+        assert cost == BOOK.cost(ModelCall(usage=apart, model=model), NOW)
+        assert cost.source == "genai-prices"
+
+
 @given(calls)
 def test_every_call_has_a_cost_or_a_reason(call: ModelCall) -> None:
     cost = BOOK.cost(call, NOW)
