@@ -53,7 +53,7 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
     ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other
     counts are subsets of these two; ``cache_write_1h_input_tokens``, which stay for an hour, are a subset of all cache
-    writes. ``total_tokens`` is for when input and output are not known apart; beside them it is their sum, or more where
+    writes. ``total_tokens`` is for when input and output are not known apart; beside them it is their sum, or more if
     some tokens are of neither. ``None`` means not known, which is not zero.
 
     Raises:

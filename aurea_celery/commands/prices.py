@@ -12,7 +12,7 @@ import click
 from aurea_celery.commands.base import Command, Dollars, Time, connected, database_url
 from aurea_celery.commands.figures import percent
 from aurea_celery.commands.price_rows import ALWAYS, RATES, price_line, price_row, read_prices
-from aurea_celery.errors import AureaError
+from aurea_celery.errors import AureaError, ConfigurationError
 
 if TYPE_CHECKING:
     from aurea_celery.storage.reprice import Repricing
@@ -54,6 +54,8 @@ def list_(context: click.Context) -> None:
 @click.pass_context
 def set_(context: click.Context, /, free: bool, wildcard: bool, **given: Any) -> None:
     """Set what MODEL costs, in USD per million tokens; rows that are there already change with `aurea reprice`."""
+    if free and any(given[rate] is not None for rate in RATES):
+        raise ConfigurationError(f"{given['model']}: say either --free or rates, and not both")
     if free:
         given |= dict.fromkeys(("input", "output", "total"), Decimal(0))
     row = price_row(given | {"is_pattern": wildcard})

@@ -51,6 +51,14 @@ def test_a_price_is_set_listed_checked_and_removed(run: Run) -> None:
     assert run("prices", "remove", "house", status=1) == "aurea: there is no price of your own for house"
 
 
+def test_a_model_has_one_price_however_its_name_is_written(run: Run) -> None:
+    run("prices", "set", "House", "--input", "1", "--output", "1")
+    run("prices", "set", "house", "--input", "2", "--output", "2")
+
+    assert run("prices", "list").splitlines()[:-1] == ["house: input $2, output $2"]
+    assert run("prices", "remove", "HOUSE") == "Removed 1 of your own prices of HOUSE."
+
+
 def test_list_prices_are_checked_with_their_tier(run: Run) -> None:
     assert run("prices", "check", "gpt-4", "--provider", "openai").count("\n") == 4, "exact, and blended for totals"
     assert '"input":"0.625"' in run("prices", "check", "gpt-5", "--provider", "openai", "--service-tier", "flex")
@@ -63,9 +71,21 @@ def test_list_prices_are_checked_with_their_tier(run: Run) -> None:
         (("house", "--input", "1", "--same-as", "gpt-4"), "house: say either rates or"),
         (("house-*", "--input", "1"), "house-*: a * means anything only with --wildcard"),
         (("house", "--input", "1", "--wildcard"), "house: a * means anything only with --wildcard"),
-        (("house", "--input", "-1"), "'-1' is not a number >= 0"),
-        (("house", "--input", "NaN"), "'NaN' is not a number >= 0"),
+        (("house", "--input", "-1"), "'-1' is not a number from 0 to 10**15"),
+        (("house", "--input", "NaN"), "'NaN' is not a number from 0 to 10**15"),
         (("house", "--input", "1", "--from", "tomorrow"), "'tomorrow' is neither a day"),
+        (("house", "--input", "1e200000"), "is not a number from 0 to 10**15"),
+        (("house", "--input", "1e-20000"), "is not a number from 0 to 10**15"),
+        (("", "--input", "1"), "aurea: the name of a model has 1 to 255 characters"),
+        (("h" * 256, "--input", "1"), "aurea: the name of a model has 1 to 255 characters"),
+        (("house", "--input", "1", "--note", "\udc80"), "house: a text must be valid UTF-8 without NUL"),
+        (("house", "--same-as", ""), "house: say either rates or"),
+        (("house", "--free", "--input", "5"), "house: say either --free or rates, and not both"),
+        (("house", "--cache-read", "1"), "house: the price for cache_read is for a part of the input; say both"),
+        (
+            ("house", "--total", "1", "--output-audio", "1"),
+            "house: the price for output_audio is for a part of the out",
+        ),
     ],
 )
 def test_what_is_no_price_is_refused(run: Run, command: tuple[str, ...], sentence: str) -> None:
@@ -96,16 +116,30 @@ def test_a_file_of_prices(run: Run, tmp_path: Path, name: str, text: str) -> Non
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("model,input\nhouse,1\nother,minus one\n", "price 2: 'minus one' is not a number >= 0"),
+        ("model,input\nhouse,1\nother,minus one\n", "price 2: 'minus one' is not a number from 0 to 10**15"),
         ("model,inputs\nhouse,1\n", "price 1: there is no field inputs"),
         ("input\n1\n", "price 1: the model is missing"),
+        (
+            "model,input\nhouse,1,2\n",
+            "price 1: there is no field (beyond the last name); there are model, provider, from",
+        ),
+        ("model,input\nhouse,1\nHOUSE,2\n", "house: there are 2 prices from the same time on; leave one"),
+        ("model,input\n", "prices holds no price"),
+        ("", "prices holds no price"),
         ("[1]", "must hold a list of objects"),
+        ('{"model": "house", "input": 1}', "must hold a list of objects"),
+        ('[{"model": true, "input": 1}]', "price 1: model must be a text or a number"),
+        ('[{"model": "house", "input": true}]', "price 1: input must be a text or a number"),
+        ('[{"model": "house", "input": [1]}]', "price 1: input must be a text or a number"),
+        ('[{"model": "house", "input": 1, "provider": {"a": 1}}]', "price 1: provider must be a text or a number"),
+        ('[{"model": "hou\\u0000se", "input": 1}]', "hou\\x00se: a text must be valid UTF-8 without NUL"),
+        ("model,input\nhous\udce9,1\n", "prices is not UTF-8"),
         ("[{", "is not JSON"),
     ],
 )
 def test_of_a_file_with_a_mistake_nothing_is_taken(run: Run, tmp_path: Path, text: str, sentence: str) -> None:
     file = tmp_path / "prices"
-    file.write_text(text)
+    file.write_text(text, errors="surrogateescape")
 
     assert sentence in run("prices", "import", str(file), status=2)
     assert run("prices", "list").startswith("No prices of your own")
