@@ -51,8 +51,8 @@ def usages(draw: st.DrawFn) -> Usage:
     if shape == "total":
         return Usage(total_tokens=draw(tokens))
     if shape == "all":
-        read, said = draw(tokens), draw(tokens)
-        return Usage(input_tokens=read, output_tokens=said, total_tokens=read + said + draw(st.just(0) | tokens))
+        asked, said = draw(tokens), draw(tokens)
+        return Usage(input_tokens=asked, output_tokens=said, total_tokens=asked + said + draw(st.just(0) | tokens))
     read, write, reasoning = (draw(tokens) for _ in range(3)) if shape == "cached" else (None, None, None)
     heard, spoken = (draw(tokens) for _ in range(2)) if shape == "heard" else (None, None)
     return Usage(

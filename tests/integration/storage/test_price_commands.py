@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import threading
+import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +16,11 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
+from aurea_celery.price_lists import pricing_of
+from aurea_celery.storage.prices import LOOK_SECONDS
+from aurea_celery.storage.write import Writer
 from tests.support.databases import connected, scalar
-from tests.support.recorded import execution, model_call, write
+from tests.support.recorded import execution, model_call, source, write
 
 Run = Callable[..., str]
 
@@ -145,6 +151,16 @@ def test_of_a_file_with_a_mistake_nothing_is_taken(run: Run, tmp_path: Path, tex
     assert run("prices", "list").startswith("No prices of your own")
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Repricing does not wait, but says for how long it would."""
+    waited: list[float] = []
+    clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=waited.append)
+    monkeypatch.setattr("aurea_celery.storage.reprice.time", clock)
+    return waited
+
+
+@pytest.mark.usefixtures("waits")
 def test_repricing_says_what_it_would_do_and_does_it(run: Run, database_url: str) -> None:
     write(database_url, execution("a", "translate", model_call("house", 1_000_000)), execution("b"))
     run("prices", "set", "house", "--total", "2")
@@ -152,10 +168,47 @@ def test_repricing_says_what_it_would_do_and_does_it(run: Run, database_url: str
     would = run("reprice", "--dry-run")
     assert would == "1 of 2 rows would change: from $0 to $2 (+$2); 1 had no price before"
     assert scalar(database_url, "SELECT sum(unpriced_tokens) FROM metrics_job") == 1_000_000
-    assert run("reprice", "--job", "b") == "0 of 1 rows changed: from $0 to $0 (+$0); 0 had no price before"
-    assert run("reprice") == would.replace("would change", "changed")
+    assert run("reprice", "--job", "b").endswith("\n0 of 1 rows changed: from $0 to $0 (+$0)")
+    assert run("reprice").endswith(would.replace("would change", "changed"))
     assert scalar(database_url, "SELECT sum(unpriced_tokens) FROM metrics_job") == 0
-    assert run("reprice").startswith("0 of 2 rows changed")
+    assert run("reprice").endswith("\n0 of 2 rows changed: from $0 to $0 (+$0)")
+    assert run("reprice", "--job", "c").endswith("\nNo calls of models are selected, so that nothing changes.")
+
+
+@pytest.mark.usefixtures("waits")
+def test_repricing_says_what_lost_its_price(run: Run, database_url: str) -> None:
+    run("prices", "set", "house", "--total", "2")
+    write(database_url, execution("a", "translate", model_call("house", 1_000_000)))
+    run("prices", "remove", "house")
+
+    assert run("reprice").endswith(
+        "\n1 of 1 rows changed: from $2 to $0 (-$2); 1 had a price before and have none now;"
+        " 100 % of the tokens (1,000,000) have no price"
+    )
+
+
+def test_what_writers_write_before_they_know_of_a_price_has_it_after_repricing(
+    run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(database_url, pricing_of)
+    write_one = functools.partial(writer.write_events, source(1))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if seconds:
+            write_one([execution("a", "translate", model_call("house", 1_000_000))])
+
+    monkeypatch.setattr(
+        "aurea_celery.storage.reprice.time", types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    )
+    write_one([execution("a", "translate", model_call("house", 1_000_000))])
+    run("prices", "set", "house", "--total", "2")
+
+    assert "2 of 2 rows changed: from $0 to $4 (+$4)" in run("reprice")
+    assert waited[0] > LOOK_SECONDS
+    assert run("reprice", "--dry-run").startswith("0 of 2 rows")
+    writer.close()
 
 
 @pytest.fixture
