@@ -81,9 +81,9 @@ def reprice(
 ) -> Repricing:
     """Price rows again; idempotent. With ``dry_run`` nothing is changed.
 
-    ``progress`` is told after each piece. With :data:`SETTLE_SECONDS` as ``settle_seconds`` it waits first, until writers
-    price by today's lists, so that no row of theirs keeps a price of before. Costs that came with an event, and those
-    of a failed cost function, stay.
+    ``progress`` is told after each piece. With :data:`SETTLE_SECONDS` as ``settle_seconds`` it waits first, until
+    writers price by today's lists, so that no row of theirs keeps a price of before. Costs that came with an event, and
+    those of a failed cost function, stay.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
