@@ -53,8 +53,8 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
     ``input_tokens`` counts all input, cached included; ``output_tokens`` all output, reasoning included. The other
     counts are subsets of these two; ``cache_write_1h_input_tokens``, which stay for an hour, are a subset of all cache
-    writes. ``total_tokens`` is set only when input and output are not known apart. ``None``
-    means not known, which is not zero.
+    writes. ``total_tokens`` is for when input and output are not known apart; beside them it is their sum, or more if
+    some tokens are of neither. ``None`` means not known, which is not zero.
 
     Raises:
         UsageError: If a subset is larger than its whole, or a total contradicts its parts.
@@ -108,8 +108,10 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
     @property
     def split_is_known(self) -> bool:
-        """Whether input and output are known apart, so that exact prices apply."""
-        return self.total_tokens is None and (self.input_tokens is not None or self.output_tokens is not None)
+        """Whether input and output are known apart, so that exact prices apply; a total may be said beside them."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return False
+        return self.total_tokens in (None, (self.input_tokens or 0) + (self.output_tokens or 0))
 
 
 _NOTHING_FURTHER = (None,) * 7

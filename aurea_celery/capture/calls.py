@@ -8,7 +8,6 @@ counts are the same. It is one call then, with what the host says of it in the f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 import msgspec
 
@@ -102,9 +101,9 @@ def call_of(
     *,
     model: str | None,
     provider: str | None,
+    service_tier: str | None = None,
     latency_us: int | None = None,
     time_to_first_token_us: int | None = None,
-    cost_usd: Decimal | None = None,
 ) -> ModelCall:
     """A model call from what a response says of itself and what the host says of it, which wins."""
     said, tier, from_ = (reading.model, reading.service_tier, reading.provider) if reading else (None, None, None)
@@ -113,8 +112,7 @@ def call_of(
         provider=clean_text(provider) if provider else from_,
         model=clean_text(model) if model else said,
         response_model=said,
-        service_tier=tier,
+        service_tier=clean_text(service_tier) if service_tier else tier,
         latency_us=latency_us,
         time_to_first_token_us=time_to_first_token_us,
-        cost_usd=cost_usd,
     )

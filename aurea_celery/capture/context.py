@@ -180,15 +180,20 @@ class Execution:
 
 
 def _with_own_cost(call: ModelCall, cost_function: CostFunction) -> ModelCall:
-    """Ask the user's cost function; whatever it does, the call is kept."""
+    """Ask the user's cost function."""
     usage = call.usage
     if usage.total_tokens is None and not usage.split_is_known:
         return call
+    answer = functools.partial(cost_function, call.model or "unknown", usage.token_count)
+    return with_cost(call, answer, "the cost function failed or gave")
+
+
+def with_cost(call: ModelCall, answer: Callable[[], Any], who: str) -> ModelCall:
+    """A call with the cost that the user answers with; whatever that is, the call is kept."""
     try:
-        answer = cost_function(call.model or "unknown", usage.token_count)
-        return msgspec.structs.replace(call, cost_usd=to_money(answer))
+        return msgspec.structs.replace(call, cost_usd=to_money(answer()))
     except Exception as error:
-        problem = f"the cost function failed or gave no finite number >= 0 ({type(error).__name__})"
+        problem = f"{who} no finite number >= 0 ({type(error).__name__})"
         return msgspec.structs.replace(call, cost_usd=None, cost_problem=problem)
 
 

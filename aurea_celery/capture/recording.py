@@ -8,11 +8,12 @@ from typing import Any
 
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.calls import call_of, count_call
-from aurea_celery.capture.context import current_execution, to_money
+from aurea_celery.capture.context import current_execution, with_cost
 from aurea_celery.events import Usage
 from aurea_celery.usage import read_part, read_usage
 
 US_PER_MS = 1000
+LONGEST_MS = 10**12
 
 
 @guarded
@@ -26,7 +27,11 @@ def record_usage(
     total_tokens: int | None = None,
     cache_read_input_tokens: int | None = None,
     cache_write_input_tokens: int | None = None,
+    cache_write_1h_input_tokens: int | None = None,
     reasoning_output_tokens: int | None = None,
+    input_audio_tokens: int | None = None,
+    output_audio_tokens: int | None = None,
+    service_tier: str | None = None,
     cost_usd: Decimal | float | str | None = None,
     latency_ms: float | None = None,
     time_to_first_token_ms: float | None = None,
@@ -42,11 +47,16 @@ def record_usage(
         output_tokens: All output tokens, reasoning included.
         total_tokens: The total, when input and output are not known apart.
         cache_read_input_tokens: Of the input, those read from a cache.
-        cache_write_input_tokens: Of the input, those written to a cache.
+        cache_write_input_tokens: Of the input, those written to a cache, for however long.
+        cache_write_1h_input_tokens: Of those written to a cache, those that stay for an hour.
         reasoning_output_tokens: Of the output, those spent on reasoning.
-        cost_usd: What the call cost in USD, if you know it better than any price list.
-        latency_ms: How long the call took, in milliseconds.
-        time_to_first_token_ms: How long the first token took, in milliseconds.
+        input_audio_tokens: Of the input, those of audio.
+        output_audio_tokens: Of the output, those of audio.
+        service_tier: Whose price holds, such as ``batch``, ``flex`` or ``priority``; wins over what the response says.
+        cost_usd: What the call cost in USD, if you know it better than any price list. What is no finite number >= 0
+            counts as not known, with the reason, and no price list is asked instead.
+        latency_ms: How long the call took, in milliseconds; what is no time (negative, NaN) counts as not known.
+        time_to_first_token_ms: How long the first token took, in milliseconds; the same.
 
     Outside of an execution, and with counts that cannot be true, nothing is recorded; nothing is ever raised.
 
@@ -79,19 +89,27 @@ def record_usage(
             total_tokens=total_tokens,
             cache_read_input_tokens=cache_read_input_tokens,
             cache_write_input_tokens=cache_write_input_tokens,
+            cache_write_1h_input_tokens=cache_write_1h_input_tokens,
             reasoning_output_tokens=reasoning_output_tokens,
+            input_audio_tokens=input_audio_tokens,
+            output_audio_tokens=output_audio_tokens,
         )
     call = call_of(
         reading,
         usage,
         model=model,
         provider=provider,
+        service_tier=service_tier,
         latency_us=_to_microseconds(latency_ms),
         time_to_first_token_us=_to_microseconds(time_to_first_token_ms),
-        cost_usd=None if cost_usd is None else to_money(cost_usd),
     )
+    if cost_usd is not None:
+        call = with_cost(call, lambda: cost_usd, "cost_usd is")
     count_call(execution, call, response_id=reading.response_id if reading else None)
 
 
 def _to_microseconds(milliseconds: float | None) -> int | None:
-    return None if milliseconds is None else round(milliseconds * US_PER_MS)
+    """A duration as it is sent; None if it is none, such as what two clocks give that disagree."""
+    if milliseconds is None or not 0 <= milliseconds <= LONGEST_MS:
+        return None
+    return round(milliseconds * US_PER_MS)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aurea_celery.errors import AureaError, ConfigurationError
+from aurea_celery.errors import AureaError, ConfigurationError, UsageError
+from aurea_celery.events import check_cost
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -73,7 +74,13 @@ def settings_for(context: click.Context) -> Settings:
 
 @contextlib.contextmanager
 def connected(context: click.Context) -> Iterator[sa.Connection]:
-    """A transaction on a checked schema."""
+    """A transaction on a checked schema.
+
+    Raises:
+        ConfigurationError: If the database refuses a value, with its own sentence about it.
+    """
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - heavy
+
     from aurea_celery.storage.database import check_schema, create_engine, translating  # noqa: PLC0415 - heavy
 
     url = database_url(context)
@@ -82,12 +89,20 @@ def connected(context: click.Context) -> Iterator[sa.Connection]:
         with translating(url), engine.begin() as connection:
             check_schema(connection)
             yield connection
+    except DBAPIError as error:  # what translating leaves is about the data
+        said = getattr(getattr(error.orig, "diag", None), "message_primary", None) or type(error.orig).__name__
+        raise ConfigurationError(f"the database refuses that: {said}") from None
     finally:
         engine.dispose()
 
 
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL takes a text as it is: a command line and a file may hold any bytes."""
+    return "\0" not in text and text.encode("utf-8", "replace").decode() == text
+
+
 class Dollars(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.2 and later only
-    """A number of USD, exactly as it is written."""
+    """A number of USD, exactly as it is written; what can be a cost can be a price or a budget."""
 
     name = "USD"
 
@@ -95,10 +110,9 @@ class Dollars(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.
         """Called by click."""
         try:
             usd = Decimal(value)
-        except InvalidOperation:
-            usd = Decimal(-1)
-        if not (usd.is_finite() and usd >= 0):
-            self.fail(f"{value!r} is not a number >= 0", param, ctx)
+            check_cost(usd)
+        except (InvalidOperation, UsageError):
+            self.fail(f"{value!r} is not a number from 0 to 10**15", param, ctx)
         return usd
 
 

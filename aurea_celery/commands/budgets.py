@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from aurea_celery.budget import ON_EXCEED, PERIODS, dollars
-from aurea_celery.commands.base import Command, Dollars, connected
+from aurea_celery.commands.base import Command, Dollars, connected, is_storable
 from aurea_celery.commands.figures import percent
 from aurea_celery.errors import AureaError, ConfigurationError
 from aurea_celery.events import TEXT_MAX_CHARACTERS
@@ -95,6 +95,8 @@ def _key(job: str, task: str, period: str) -> BudgetKey:
         raise ConfigurationError("a budget over the life of a job needs the job; say which: --job JOB, or --job '*'")
     if max(len(job), len(task)) > TEXT_MAX_CHARACTERS:
         raise ConfigurationError(f"a job or task has at most {TEXT_MAX_CHARACTERS} characters")
+    if not is_storable(job + task):
+        raise ConfigurationError("a job or task must be valid UTF-8")
     from aurea_celery.storage.budgets import BudgetKey  # noqa: PLC0415 - heavy
 
     return BudgetKey(job=job, task=task, period=period)  # type: ignore[arg-type]  # one of the choices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from aurea_celery.commands.base import Command, Dollars, Time, connected, database_url
 from aurea_celery.commands.figures import percent
 from aurea_celery.commands.price_rows import ALWAYS, RATES, price_line, price_row, read_prices
-from aurea_celery.errors import AureaError
+from aurea_celery.errors import AureaError, ConfigurationError
 
 if TYPE_CHECKING:
     from aurea_celery.storage.reprice import Repricing
@@ -54,6 +55,8 @@ def list_(context: click.Context) -> None:
 @click.pass_context
 def set_(context: click.Context, /, free: bool, wildcard: bool, **given: Any) -> None:
     """Set what MODEL costs, in USD per million tokens; rows that are there already change with `aurea reprice`."""
+    if free and any(given[rate] is not None for rate in RATES):
+        raise ConfigurationError(f"{given['model']}: say either --free or rates, and not both")
     if free:
         given |= dict.fromkeys(("input", "output", "total"), Decimal(0))
     row = price_row(given | {"is_pattern": wildcard})
@@ -147,10 +150,20 @@ def refresh(context: click.Context, url: str | None) -> None:
 def reprice(context: click.Context, /, dry_run: bool, **selected: Any) -> None:
     """Price rows again by today's lists, each at its own time; safe beside writers, safe to interrupt and repeat."""
     from aurea_celery.price_lists import pricing_of  # noqa: PLC0415 - heavy
-    from aurea_celery.storage.reprice import Selection  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.reprice import SETTLE_SECONDS, Selection  # noqa: PLC0415 - heavy
     from aurea_celery.storage.reprice import reprice as run  # noqa: PLC0415 - heavy
 
-    found = run(database_url(context), pricing_of, Selection(**selected), dry_run=dry_run, progress=_show)
+    settle_seconds = 0 if dry_run else SETTLE_SECONDS
+    if settle_seconds:
+        click.echo(f"Waiting {settle_seconds:.0f} seconds, until every writer uses today's prices ...", err=True)
+    found = run(
+        database_url(context),
+        pricing_of,
+        Selection(**selected),
+        dry_run=dry_run,
+        settle_seconds=settle_seconds,
+        progress=_show,
+    )
     click.echo(_report(found, dry_run=dry_run))
 
 
@@ -160,19 +173,25 @@ def _show(found: Repricing) -> None:
 
 
 def _report(found: Repricing, *, dry_run: bool) -> str:
+    if not found.rows:
+        return "No calls of models are selected, so that nothing changes."
     would = "would change" if dry_run else "changed"
     sign = "+" if found.difference_usd >= 0 else "-"
-    return (
+    sentence = (
         f"{found.changed:,} of {found.rows:,} rows {would}: from {_usd(found.old_usd)} to {_usd(found.new_usd)}"
-        f" ({sign}{_usd(abs(found.difference_usd))}); {found.newly_priced:,} had no price before{_unpriced(found)}"
+        f" ({sign}{_usd(abs(found.difference_usd))})"
     )
+    return "; ".join([sentence, *_without_price(found)])
 
 
-def _unpriced(found: Repricing) -> str:
-    if not found.unpriced_tokens:
-        return ""
-    share = percent(found.unpriced_tokens, found.tokens)
-    return f"; {share} of the tokens ({found.unpriced_tokens:,}) have no price still"
+def _without_price(found: Repricing) -> Iterator[str]:
+    if found.newly_priced:
+        yield f"{found.newly_priced:,} had no price before"
+    if found.newly_unpriced:
+        yield f"{found.newly_unpriced:,} had a price before and have none now"
+    if found.unpriced_tokens:
+        share = percent(found.unpriced_tokens, found.tokens)
+        yield f"{share} of the tokens ({found.unpriced_tokens:,}) have no price"
 
 
 def _usd(value: Decimal) -> str:

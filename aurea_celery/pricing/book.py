@@ -76,7 +76,7 @@ class PriceBook:
             usd = found.rates.cost(call.usage)
             if usd is not None:
                 return Answer(found, usd)
-            problem = "its price needs input and output tokens apart, and only the total is known"
+            problem = _missing(found, call)
         return Answer(None, problem=problem or "no price is known for this model")
 
     def _listed_cost(self, call: ModelCall, at: datetime) -> Cost:
@@ -125,6 +125,13 @@ class PriceBook:
 
     def _document_price(self, names: Names, _call: ModelCall, _at: datetime) -> Price | Unknown | None:
         return next((price for name in names if (price := document_price(name)) is not None), None)
+
+
+def _missing(price: Price, call: ModelCall) -> str:
+    """Why a price cannot say what a call costs."""
+    if not call.usage.split_is_known:
+        return "its price needs input and output tokens apart, and only the total is known"
+    return f"its price has no rate for {'output' if price.rates.output is None else 'input'} tokens"
 
 
 def _names(call: ModelCall) -> Names:

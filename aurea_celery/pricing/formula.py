@@ -18,6 +18,9 @@ WHOLE_OF = {
 }
 """The tokens that each kind of tokens is counted in too."""
 
+NEEDED_BY = {"cache_write": "cache_write_1h", "cache_read": "cache_audio_read", "input_audio": "cache_audio_read"}
+"""Kinds of input that cost what input does where only the kind within them has a rate."""
+
 
 class Formula(NamedTuple):
     """What calls with more than ``above_input_tokens`` cost, in units of the caller's.
@@ -75,6 +78,7 @@ def make_formula(above_input_tokens: int, units: Mapping[str, int]) -> Formula:
     >>> make_formula(-1, {"input": 4, "output": 9, "cache_read": 1}).cache_read
     -3
     """
+    units = {name: units.get("input", 0) for name, part in NEEDED_BY.items() if part in units} | dict(units)
     parts = {
         name: cost - units.get(WHOLE_OF[name], 0) if name in WHOLE_OF else cost
         for name, cost in units.items()

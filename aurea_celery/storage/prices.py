@@ -136,9 +136,12 @@ def set_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def remove_prices(connection: sa.Connection, model: str, provider: str | None, since: datetime | None) -> int:
-    """Remove a model's prices, of one provider or of all, from one time or of all; how many there were."""
+    """Remove a model's prices, of one provider or of all, from one time or of all; how many there were.
+
+    Names of models are told apart without regard to capitals.
+    """
     prices = model_prices.c
-    statement = sa.delete(model_prices).where(prices.model == model)
+    statement = sa.delete(model_prices).where(sa.func.lower(prices.model) == model.lower())
     if provider is not None:
         statement = statement.where(prices.provider == provider)
     if since is not None:

@@ -3,7 +3,8 @@
 Rows are read in the order of their key, some at a time, each piece in a transaction of its own that moves the rollups
 too. A run that was interrupted is simply run again: what is done does not change again. Writers are not held up: they
 insert rows, which no repricing touches, and both change the rollups in the same order. They may insert faster than
-rows are repriced; what they insert once they know of today's lists is left out, so that a run has an end.
+rows are repriced; what they insert once they know of today's lists is left out, so that a run has an end. Until then
+they price by the lists of before, also rows that end before those a run has passed: who wants these too lets it wait.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from aurea_celery.storage.rows import EXACT, UNKNOWN_MODEL, Money, Row, money_of
 from aurea_celery.storage.schema import metrics, metrics_id
 
 PIECE_ROWS = 1000
+SETTLE_SECONDS = LOOK_SECONDS + 1
+"""After this time every writer knows of a changed price, and what was begun before is committed."""
+
 TOKEN_COLUMNS = tuple(name for name in Usage.__struct_fields__ if name != "total_tokens")
 _KEY_NAMES = ("created_at", "event_id", "seq")
 _KEY = tuple(metrics.c[name] for name in _KEY_NAMES)
@@ -46,12 +50,14 @@ class Selection(Struct, frozen=True, kw_only=True):
 class Repricing(Struct, kw_only=True):
     """What repricing found so far: rows looked at, rows that change, and their sums in USD before and after.
 
+    ``newly_priced`` rows had tokens without a price and have none of them now, ``newly_unpriced`` ones the other way.
     ``tokens`` are those of all rows looked at; ``unpriced_tokens`` have no price afterwards either.
     """
 
     rows: int = 0
     changed: int = 0
     newly_priced: int = 0
+    newly_unpriced: int = 0
     tokens: int = 0
     unpriced_tokens: int = 0
     old_usd: Decimal = Decimal(0)
@@ -70,11 +76,14 @@ def reprice(
     selection: Selection,
     *,
     dry_run: bool = False,
+    settle_seconds: float = 0.0,
     progress: Callable[[Repricing], None] = lambda _: None,
 ) -> Repricing:
     """Price rows again; idempotent. With ``dry_run`` nothing is changed.
 
-    ``progress`` is told after each piece. Costs that came with an event, and those of a failed cost function, stay.
+    ``progress`` is told after each piece. With :data:`SETTLE_SECONDS` as ``settle_seconds`` it waits first, until
+    writers price by today's lists, so that no row of theirs keeps a price of before. Costs that came with an event, and
+    those of a failed cost function, stay.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -89,6 +98,7 @@ def reprice(
                 check_schema(connection)
                 pricing = make_pricing(read_lists(connection))
             begun, newest = time.monotonic(), None
+            time.sleep(settle_seconds)
             after: tuple[Any, ...] | None = None
             while True:
                 with engine.begin() as connection:
@@ -139,6 +149,7 @@ def _changes(rows: list[sa.Row[Any]], pricing: Pricing, found: Repricing) -> Ite
             continue
         found.changed += 1
         found.newly_priced += row.unpriced_tokens > 0 and money.unpriced_tokens == 0
+        found.newly_unpriced += row.unpriced_tokens == 0 and money.unpriced_tokens > 0
         found.old_usd = EXACT.add(found.old_usd, row.cost_estimate)
         found.new_usd = EXACT.add(found.new_usd, money.cost_estimate)
         yield (row.created_at, row.event_id, row.seq, *money)

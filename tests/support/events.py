@@ -45,11 +45,14 @@ tokens = st.integers(0, 10_000)
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
     """Every shape of usage."""
-    shape = draw(st.sampled_from(["unknown", "total", "split", "cached", "heard"]))
+    shape = draw(st.sampled_from(["unknown", "total", "all", "split", "cached", "heard"]))
     if shape == "unknown":
         return Usage()
     if shape == "total":
         return Usage(total_tokens=draw(tokens))
+    if shape == "all":
+        asked, said = draw(tokens), draw(tokens)
+        return Usage(input_tokens=asked, output_tokens=said, total_tokens=asked + said + draw(st.just(0) | tokens))
     read, write, reasoning = (draw(tokens) for _ in range(3)) if shape == "cached" else (None, None, None)
     heard, spoken = (draw(tokens) for _ in range(2)) if shape == "heard" else (None, None)
     return Usage(

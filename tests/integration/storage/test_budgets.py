@@ -191,7 +191,15 @@ def test_the_commands(database_url: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--usd", "-1"], ["--usd", "5", "--zone", "Mars/Base"], ["--usd", "5", "--period", "job"], ["--job", "x"]],
+    [
+        ["--usd", "-1"],
+        ["--usd", "1e30"],
+        ["--usd", "5", "--zone", "Mars/Base"],
+        ["--usd", "5", "--zone", "localtime"],
+        ["--usd", "5", "--period", "job"],
+        ["--usd", "5", "--job", "\udc80"],
+        ["--job", "x"],
+    ],
 )
 def test_what_is_no_budget_is_one_sentence(database_url: str, arguments: list[str]) -> None:
     result = run(database_url, "set", *arguments)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import threading
+import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +16,11 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
+from aurea_celery.price_lists import pricing_of
+from aurea_celery.storage.prices import LOOK_SECONDS
+from aurea_celery.storage.write import Writer
 from tests.support.databases import connected, scalar
-from tests.support.recorded import execution, model_call, write
+from tests.support.recorded import execution, model_call, source, write
 
 Run = Callable[..., str]
 
@@ -51,6 +57,14 @@ def test_a_price_is_set_listed_checked_and_removed(run: Run) -> None:
     assert run("prices", "remove", "house", status=1) == "aurea: there is no price of your own for house"
 
 
+def test_a_model_has_one_price_however_its_name_is_written(run: Run) -> None:
+    run("prices", "set", "House", "--input", "1", "--output", "1")
+    run("prices", "set", "house", "--input", "2", "--output", "2")
+
+    assert run("prices", "list").splitlines()[:-1] == ["house: input $2, output $2"]
+    assert run("prices", "remove", "HOUSE") == "Removed 1 of your own prices of HOUSE."
+
+
 def test_list_prices_are_checked_with_their_tier(run: Run) -> None:
     assert run("prices", "check", "gpt-4", "--provider", "openai").count("\n") == 4, "exact, and blended for totals"
     assert '"input":"0.625"' in run("prices", "check", "gpt-5", "--provider", "openai", "--service-tier", "flex")
@@ -63,9 +77,21 @@ def test_list_prices_are_checked_with_their_tier(run: Run) -> None:
         (("house", "--input", "1", "--same-as", "gpt-4"), "house: say either rates or"),
         (("house-*", "--input", "1"), "house-*: a * means anything only with --wildcard"),
         (("house", "--input", "1", "--wildcard"), "house: a * means anything only with --wildcard"),
-        (("house", "--input", "-1"), "'-1' is not a number >= 0"),
-        (("house", "--input", "NaN"), "'NaN' is not a number >= 0"),
+        (("house", "--input", "-1"), "'-1' is not a number from 0 to 10**15"),
+        (("house", "--input", "NaN"), "'NaN' is not a number from 0 to 10**15"),
         (("house", "--input", "1", "--from", "tomorrow"), "'tomorrow' is neither a day"),
+        (("house", "--input", "1e200000"), "is not a number from 0 to 10**15"),
+        (("house", "--input", "1e-20000"), "is not a number from 0 to 10**15"),
+        (("", "--input", "1"), "aurea: the name of a model has 1 to 255 characters"),
+        (("h" * 256, "--input", "1"), "aurea: the name of a model has 1 to 255 characters"),
+        (("house", "--input", "1", "--note", "\udc80"), "house: a text must be valid UTF-8 without NUL"),
+        (("house", "--same-as", ""), "house: say either rates or"),
+        (("house", "--free", "--input", "5"), "house: say either --free or rates, and not both"),
+        (("house", "--cache-read", "1"), "house: the price for cache_read is for a part of the input; say both"),
+        (
+            ("house", "--total", "1", "--output-audio", "1"),
+            "house: the price for output_audio is for a part of the out",
+        ),
     ],
 )
 def test_what_is_no_price_is_refused(run: Run, command: tuple[str, ...], sentence: str) -> None:
@@ -96,21 +122,45 @@ def test_a_file_of_prices(run: Run, tmp_path: Path, name: str, text: str) -> Non
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("model,input\nhouse,1\nother,minus one\n", "price 2: 'minus one' is not a number >= 0"),
+        ("model,input\nhouse,1\nother,minus one\n", "price 2: 'minus one' is not a number from 0 to 10**15"),
         ("model,inputs\nhouse,1\n", "price 1: there is no field inputs"),
         ("input\n1\n", "price 1: the model is missing"),
+        (
+            "model,input\nhouse,1,2\n",
+            "price 1: there is no field (beyond the last name); there are model, provider, from",
+        ),
+        ("model,input\nhouse,1\nHOUSE,2\n", "house: there are 2 prices from the same time on; leave one"),
+        ("model,input\n", "prices holds no price"),
+        ("", "prices holds no price"),
         ("[1]", "must hold a list of objects"),
+        ('{"model": "house", "input": 1}', "must hold a list of objects"),
+        ('[{"model": true, "input": 1}]', "price 1: model must be a text or a number"),
+        ('[{"model": "house", "input": true}]', "price 1: input must be a text or a number"),
+        ('[{"model": "house", "input": [1]}]', "price 1: input must be a text or a number"),
+        ('[{"model": "house", "input": 1, "provider": {"a": 1}}]', "price 1: provider must be a text or a number"),
+        ('[{"model": "hou\\u0000se", "input": 1}]', "hou\\x00se: a text must be valid UTF-8 without NUL"),
+        ("model,input\nhous\udce9,1\n", "prices is not UTF-8"),
         ("[{", "is not JSON"),
     ],
 )
 def test_of_a_file_with_a_mistake_nothing_is_taken(run: Run, tmp_path: Path, text: str, sentence: str) -> None:
     file = tmp_path / "prices"
-    file.write_text(text)
+    file.write_text(text, errors="surrogateescape")
 
     assert sentence in run("prices", "import", str(file), status=2)
     assert run("prices", "list").startswith("No prices of your own")
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Repricing does not wait, but says for how long it would."""
+    waited: list[float] = []
+    clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=waited.append)
+    monkeypatch.setattr("aurea_celery.storage.reprice.time", clock)
+    return waited
+
+
+@pytest.mark.usefixtures("waits")
 def test_repricing_says_what_it_would_do_and_does_it(run: Run, database_url: str) -> None:
     write(database_url, execution("a", "translate", model_call("house", 1_000_000)), execution("b"))
     run("prices", "set", "house", "--total", "2")
@@ -118,10 +168,47 @@ def test_repricing_says_what_it_would_do_and_does_it(run: Run, database_url: str
     would = run("reprice", "--dry-run")
     assert would == "1 of 2 rows would change: from $0 to $2 (+$2); 1 had no price before"
     assert scalar(database_url, "SELECT sum(unpriced_tokens) FROM metrics_job") == 1_000_000
-    assert run("reprice", "--job", "b") == "0 of 1 rows changed: from $0 to $0 (+$0); 0 had no price before"
-    assert run("reprice") == would.replace("would change", "changed")
+    assert run("reprice", "--job", "b").endswith("\n0 of 1 rows changed: from $0 to $0 (+$0)")
+    assert run("reprice").endswith(would.replace("would change", "changed"))
     assert scalar(database_url, "SELECT sum(unpriced_tokens) FROM metrics_job") == 0
-    assert run("reprice").startswith("0 of 2 rows changed")
+    assert run("reprice").endswith("\n0 of 2 rows changed: from $0 to $0 (+$0)")
+    assert run("reprice", "--job", "c").endswith("\nNo calls of models are selected, so that nothing changes.")
+
+
+@pytest.mark.usefixtures("waits")
+def test_repricing_says_what_lost_its_price(run: Run, database_url: str) -> None:
+    run("prices", "set", "house", "--total", "2")
+    write(database_url, execution("a", "translate", model_call("house", 1_000_000)))
+    run("prices", "remove", "house")
+
+    assert run("reprice").endswith(
+        "\n1 of 1 rows changed: from $2 to $0 (-$2); 1 had a price before and have none now;"
+        " 100 % of the tokens (1,000,000) have no price"
+    )
+
+
+def test_what_writers_write_before_they_know_of_a_price_has_it_after_repricing(
+    run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(database_url, pricing_of)
+    write_one = functools.partial(writer.write_events, source(1))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if seconds:
+            write_one([execution("a", "translate", model_call("house", 1_000_000))])
+
+    monkeypatch.setattr(
+        "aurea_celery.storage.reprice.time", types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    )
+    write_one([execution("a", "translate", model_call("house", 1_000_000))])
+    run("prices", "set", "house", "--total", "2")
+
+    assert "2 of 2 rows changed: from $0 to $4 (+$4)" in run("reprice")
+    assert waited[0] > LOOK_SECONDS
+    assert run("reprice", "--dry-run").startswith("0 of 2 rows")
+    writer.close()
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def test_the_commands_say_what_the_page_says(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("aurea_celery.storage.reprice.SETTLE_SECONDS", 0)
     (prices,) = blocks("csv")
     (tmp_path / "prices.csv").write_text(prices)
     spent = ModelCall(usage=Usage(input_tokens=10_000, output_tokens=750), model="house-large")

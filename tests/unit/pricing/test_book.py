@@ -10,6 +10,8 @@ from hypothesis import given
 
 from aurea_celery.events import ModelCall, Usage
 from aurea_celery.pricing import PriceBook
+from aurea_celery.pricing.own import OwnPrice
+from aurea_celery.pricing.rates import Rates
 from tests.support.events import calls
 
 BOOK = PriceBook()
@@ -64,6 +66,32 @@ def test_a_model_nobody_knows_is_not_free() -> None:
 
 def test_without_usage_there_is_nothing_to_price() -> None:
     assert BOOK.cost(ModelCall(usage=Usage(), model="gpt-4"), NOW).status == "no_usage"
+
+
+def test_a_total_that_is_its_parts_hides_none_of_them() -> None:
+    """Providers say all three counts, and so does who copies them."""
+    apart = Usage(input_tokens=60, output_tokens=40)
+    all_three = Usage(input_tokens=60, output_tokens=40, total_tokens=100)
+
+    for model in ("gpt-4o", "gpt-4"):
+        cost = BOOK.cost(ModelCall(usage=all_three, model=model), NOW)
+        assert cost == BOOK.cost(ModelCall(usage=apart, model=model), NOW)
+        assert cost.source == "genai-prices"
+
+
+@pytest.mark.parametrize(
+    ("usage", "problem"),
+    [
+        (Usage(total_tokens=9), "its price needs input and output tokens apart, and only the total is known"),
+        (Usage(input_tokens=9, output_tokens=1), "its price has no rate for output tokens"),
+        (Usage(output_tokens=1), "its price has no rate for output tokens"),
+    ],
+)
+def test_a_price_that_cannot_say_says_what_is_missing(usage: Usage, problem: str) -> None:
+    book = PriceBook([OwnPrice("reads-only", None, datetime(1970, 1, 1, tzinfo=UTC), Rates(input=Decimal(3)))])
+    cost = book.cost(ModelCall(usage=usage, model="reads-only"), NOW)
+
+    assert (cost.status, cost.problem) == ("unpriced", problem)
 
 
 @given(calls)

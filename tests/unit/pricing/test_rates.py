@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -116,6 +117,17 @@ def test_no_digit_is_lost_however_many_a_rate_has() -> None:
     assert Rates(input=rate, output=Decimal("1e3")).cost(Usage(input_tokens=3, output_tokens=1)) == Decimal(
         "0.00100037037036703703703670370370367"
     )
+
+
+def test_the_price_of_the_most_special_kind_holds_where_the_kind_around_it_has_none() -> None:
+    million = {"input_tokens": 10**6, "output_tokens": 0}
+    hour = Usage(**million, cache_write_input_tokens=500_000, cache_write_1h_input_tokens=400_000)
+    heard = Usage(**million, cache_read_input_tokens=500_000, input_audio_tokens=900_000)
+    plain: dict[str, Any] = {"input": Decimal(3), "output": Decimal(15)}
+
+    assert Rates(**plain, cache_write_1h=Decimal(6)).cost(hour) == Decimal("0.6") * 3 + Decimal("0.4") * 6
+    cached_audio = Rates(**plain, input_audio=Decimal(10), cache_audio_read=Decimal(1)).cost(heard)
+    assert cached_audio == Decimal("0.1") * 3 + Decimal("0.5") * 10 + Decimal("0.4") * 1
 
 
 BOOK = Catalogue()

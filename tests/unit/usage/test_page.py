@@ -14,7 +14,7 @@ from celery.signals import worker_process_init
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.util._once import Once
 
-from aurea_celery import monitor_task
+from aurea_celery import Usage, monitor_task
 from tests.support import golden
 from tests.support.model_server import ModelServer
 from tests.support.sinks import RecordingSink
@@ -45,6 +45,18 @@ def test_a_call(page: dict[str, Any], sink: RecordingSink) -> None:
 
     (call,) = sink.last.calls
     assert call.usage == golden.expected("openai/chat/cached").usage
+
+
+def test_counts(page: dict[str, Any], sink: RecordingSink) -> None:
+    assert monitor_task("job", "task")(page["ask_house"].run)("question") == "42"
+
+    (call,) = sink.last.calls
+    assert call.usage == Usage(input_tokens=1200, cache_read_input_tokens=1000, output_tokens=80)
+
+
+def test_every_count_is_named() -> None:
+    for name in Usage.__struct_fields__:
+        assert f"`{name}`" in PAGE
 
 
 def test_a_stream(page: dict[str, Any], sink: RecordingSink) -> None:

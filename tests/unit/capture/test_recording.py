@@ -1,0 +1,62 @@
+"""``record_usage``: what the host says of a call, and what becomes of what cannot be true."""
+
+from __future__ import annotations
+
+import inspect
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from aurea_celery import record_usage
+from aurea_celery.events import Usage, decode_event, encode
+from tests.support.events import make_event
+from tests.support.model_calls import recorded
+from tests.support.sinks import RecordingSink
+
+RESPONSE = {"model": "gpt-5", "service_tier": "default", "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+COUNTS = {
+    "input_tokens": 100,
+    "output_tokens": 50,
+    "total_tokens": 150,
+    "cache_read_input_tokens": 10,
+    "cache_write_input_tokens": 40,
+    "cache_write_1h_input_tokens": 30,
+    "reasoning_output_tokens": 20,
+    "input_audio_tokens": 5,
+    "output_audio_tokens": 6,
+}
+
+
+def test_every_count_of_a_usage_can_be_given(sink: RecordingSink) -> None:
+    assert COUNTS.keys() == set(Usage.__struct_fields__) <= inspect.signature(record_usage).parameters.keys()
+    given: dict[str, Any] = COUNTS
+
+    assert recorded(sink, lambda: record_usage(model="m", **given)).usage == Usage(**COUNTS)
+
+
+def test_the_service_tier_of_the_host_wins(sink: RecordingSink) -> None:
+    assert recorded(sink, lambda: record_usage(RESPONSE)).service_tier == "default"
+    assert recorded(sink, lambda: record_usage(RESPONSE, service_tier="batch")).service_tier == "batch"
+    assert recorded(sink, lambda: record_usage(input_tokens=1, service_tier="flex")).service_tier == "flex"
+
+
+@pytest.mark.parametrize("cost", [-1, float("nan"), "Infinity", "free", True, [], Decimal("1e16")])
+def test_a_cost_that_is_none_does_not_take_the_tokens_with_it(sink: RecordingSink, cost: Any) -> None:
+    call = recorded(sink, lambda: record_usage(RESPONSE, cost_usd=cost))
+
+    assert (call.usage.token_count, call.cost_usd) == (10, None)
+    assert (call.cost_problem or "").startswith("cost_usd is no finite number >= 0 (")
+
+
+@pytest.mark.parametrize(
+    ("latency", "expected"), [(1.5, 1_500), (0, 0), (-0.1, None), (float("nan"), None), (1e300, None)]
+)
+def test_a_time_that_is_none_is_not_known_and_the_event_can_be_written(
+    sink: RecordingSink, latency: float, expected: int | None
+) -> None:
+    call = recorded(sink, lambda: record_usage(RESPONSE, latency_ms=latency, time_to_first_token_ms=latency))
+
+    assert (call.latency_us, call.time_to_first_token_us) == (expected, expected)
+    event = make_event(calls=(call,))
+    assert decode_event(encode(event)) == event
