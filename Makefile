@@ -6,7 +6,7 @@ READY := .venv/ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-celery lint bench chaos fuzz image clean
+.PHONY: help demo test test-matrix test-celery lint bench bench-store chaos fuzz image clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(READY)  ## Check style, types and layers
 
 bench: $(READY)  ## Measure capture and writer beside their references; writes bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)
+
+bench-store: $(READY)  ## Measure the API at ten thousand and ten million rows; ARGS="--rows 1000000" takes a minute
+	$(BIN)/python -m bench.store $(ARGS)
 
 chaos: $(READY)  ## Kill and cut everything while tasks run, compare with the truth; ARGS="--seed 7 --broker rabbitmq"
 	$(BIN)/python -m chaos $(ARGS)

@@ -100,5 +100,5 @@ def bytes_per_row(connection: sa.Connection, rows: int) -> dict[str, float]:
 
 
 def now() -> datetime:
-    """The time that the year ends at: full minutes, so that figures can be asked for up to it."""
-    return datetime.now(UTC).replace(second=0, microsecond=0)
+    """The time that the year ends at: a full day, so that figures can be asked for up to it."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,115 @@
+"""``make bench-store``: how long the API takes at ten thousand and at ten million rows, and whether it is right.
+
+Every call is asked of both databases in turns. What it says is compared with plain SQL over the rows, to the last digit
+(percentiles: within 5 %), and at the larger database their times too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from aurea_api import create_app
+from aurea_celery.embedded import EmbeddedStack
+from aurea_celery.models import upgrade_database
+from aurea_celery.storage.database import create_engine
+from bench import filled
+from bench.ratio import Spread
+from bench.store_questions import QUESTIONS, Question
+
+SMALL_ROWS, LARGE_ROWS = 10_000, 10_000_000
+CALLS = 100  # so that the 99th percentile is the second slowest
+PLAIN_CALLS = 3
+
+
+class Filled(NamedTuple):
+    """A database with rows, and the API on it."""
+
+    rows: int
+    until: datetime
+    client: FlaskClient
+    engine: sa.Engine
+
+    def ask(self, question: Question) -> tuple[float, Any]:
+        """Milliseconds, and the figures that the API gives."""
+        path = question.address(self.until)
+        begun = time.perf_counter()
+        answer = self.client.get(path)
+        took = time.perf_counter() - begun
+        assert answer.status_code == 200, f"{path}: {answer.get_data(as_text=True)[:500]}"
+        return took * 1000, question.answer(answer.data)
+
+    def ask_plainly(self, question: Question) -> tuple[float, Any]:
+        """Milliseconds, and the figures that plain SQL over the rows gives."""
+        with self.engine.connect() as connection:
+            connection.execute(sa.text("SET statement_timeout = 0"))
+            begun = time.perf_counter()
+            rows = connection.execute(sa.text(question.sql), question.times(self.until)).all()
+            return (time.perf_counter() - begun) * 1000, [tuple(row) for row in rows]
+
+
+@contextmanager
+def filled_database(rows: int) -> Iterator[Filled]:
+    """A private server with so many rows."""
+    with EmbeddedStack(broker_url="unused://") as stack:
+        upgrade_database(stack.database_url)
+        engine, until = create_engine(stack.database_url), filled.now()
+        begun = time.perf_counter()
+        with engine.connect() as connection:
+            filled.fill(connection, rows, until)
+        with engine.connect() as connection:
+            filled.analyze(connection)
+            sizes = filled.bytes_per_row(connection, rows)
+        parts = ", ".join(f"{size:.0f} in {name}" for name, size in sizes.items())
+        print(f"{rows:,} rows in {time.perf_counter() - begun:.0f} s; {sum(sizes.values()):.0f} bytes a row: {parts}")
+        yield Filled(rows, until, create_app(stack.database_url).test_client(), engine)
+        engine.dispose()
+
+
+def measure(small: Filled, large: Filled, question: Question) -> str:
+    """One line of a table.
+
+    Raises:
+        AssertionError: If the API and plain SQL do not say the same.
+    """
+    for database in (small, large):
+        question.compare(database.ask(question)[1], database.ask_plainly(question)[1])
+    times: dict[int, list[float]] = {small.rows: [], large.rows: []}
+    for _ in range(CALLS):
+        for database in (small, large):
+            times[database.rows].append(database.ask(question)[0])
+    plain = Spread.of([large.ask_plainly(question)[0] for _ in range(PLAIN_CALLS)])
+    at_small, at_large = (sorted(times[database.rows]) for database in (small, large))
+    ratio = _middle(at_large) / _middle(at_small)
+    faster = plain.middle / _middle(at_large)
+    figures = (_middle(at_small), at_small[-2], _middle(at_large), at_large[-2])
+    cells = [question.name, *(f"{figure:.1f}" for figure in figures), f"{ratio:.2f}", f"{plain.middle:,.0f}"]
+    return f"| {' | '.join(cells)} | {faster:,.0f} |"
+
+
+def _middle(times: list[float]) -> float:
+    return times[len(times) // 2]
+
+
+def main(small_rows: int = SMALL_ROWS, large_rows: int = LARGE_ROWS, say: Callable[[str], None] = print) -> None:
+    """Fill, compare, measure."""
+    with ExitStack() as closing:
+        small, large = (closing.enter_context(filled_database(rows)) for rows in (small_rows, large_rows))
+        at = "p50 ms at {:,} rows | p99"
+        say(f"| call | {at.format(small_rows)} | {at.format(large_rows)} | ratio | SQL ms | times faster |")
+        say("|---|---|---|---|---|---|---|---|")
+        for question in QUESTIONS:
+            say(measure(small, large, question))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="make bench-store", description=__doc__)
+    parser.add_argument("--rows", type=int, default=LARGE_ROWS, help="of the larger database (default: 10,000,000)")
+    main(large_rows=parser.parse_args().rows)
