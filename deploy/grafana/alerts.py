@@ -1,7 +1,7 @@
 """The alert rules, as Grafana provisions them.
 
-A rule's query knows no variables, and needs no macros: its time is ``now()``. It returns one number, which fires the rule above a
-threshold, and texts, which are the labels of one alert each. Where nothing is to be said it returns no row.
+A rule's query knows no variables, and needs no macros: its time is ``now()``. It returns one number, which fires the
+rule above a threshold, and texts, which are the labels of one alert each. Where there is nothing to say it has no row.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from deploy.grafana.panels import JsonObject
 from deploy.grafana.sql import HAS_FAILED, added_up, percentile
 
 HEADER = """\
-# Alert rules of aurea-celery. Made by `python -m deploy.grafana` from deploy/grafana/alerts.py; docs/grafana.md describes them.
+# Alert rules of aurea-celery, described in docs/grafana.md. Made by `python -m deploy.grafana` from alerts.py.
 #
 # WHERE ALERTS GO IS YOURS TO SAY: no contact point is set here, so they go where your default notification policy sends
 # alerts (Alerting > Notification policies). Every rule has the label `source: aurea-celery` to route by.
 #
-# The threshold of a rule is the number below `params:`. Provisioned rules cannot be changed in Grafana's pages; change them
-# here, or copy a rule there. The queries read the data source with the uid `aurea-postgres`.
+# The threshold of a rule is the number below `params:`. Provisioned rules cannot be changed in Grafana's pages; change
+# them here, or copy a rule there. The queries read the data source with the uid `aurea-postgres`.
 """
 
 FEW_EXECUTIONS = 20
@@ -60,8 +60,8 @@ BUDGET_USED = f"""
 WITH current AS (
   SELECT *, {start_of_period("now()")} AS period_at FROM budgets
 )
-SELECT budget_id::text AS budget, coalesce(nullif(job, ''), 'all jobs') AS job, coalesce(nullif(task, ''), 'all tasks') AS task,
-       period, coalesce(max(spent_usd) / nullif(usd, 0), 1) AS used
+SELECT budget_id::text AS budget, coalesce(nullif(job, ''), 'all jobs') AS job,
+       coalesce(nullif(task, ''), 'all tasks') AS task, period, coalesce(max(spent_usd) / nullif(usd, 0), 1) AS used
   FROM current JOIN budget_spend USING (budget_id, period_at)
  GROUP BY budget_id, job, task, period, usd
 """
@@ -168,8 +168,8 @@ RULES = [
         "10m",
         "warning",
         "Average Latency by Task",
-        "5 % of the executions of {{ $labels.task }} took more than {{ humanize $values.A.Value }} ms in the last hour.",
-        f"Of tasks with {FEW_EXECUTIONS} executions at least. The threshold is a minute: set what your tasks should take.",
+        "5 % of the executions of {{ $labels.task }} take more than {{ humanize $values.A.Value }} ms.",
+        f"Of tasks with {FEW_EXECUTIONS} executions in the last hour. The threshold is a minute: set your own.",
     ),
     Rule(
         "aurea-unpriced",
@@ -179,7 +179,7 @@ RULES = [
         "5m",
         "warning",
         "Unpriced Usage",
-        "{{ humanize $values.A.Value }} tokens of {{ $labels.model }} in the last day have no price and are in no cost.",
+        "{{ humanize $values.A.Value }} tokens of {{ $labels.model }} in the last day have no price.",
         "Say what it costs with aurea prices set, and count what was spent already with aurea reprice.",
     ),
     Rule(
@@ -213,7 +213,7 @@ RULES = [
         "warning",
         "Writer",
         "The last write was {{ humanizeDuration $values.A.Value }} ago.",
-        "If there was nothing to write, all is well; the database cannot know. Pause this rule if your workers rest for days.",
+        "All is well if there was nothing to write, which the database cannot know. Pause it if workers rest for days.",
     ),
     Rule(
         "aurea-rejected",
@@ -250,7 +250,9 @@ def alerts_file() -> str:
         "interval": "1m",
         "rules": [_rule(rule, panels[rule.panel]) for rule in RULES],
     }
-    text = yaml.dump({"apiVersion": 1, "groups": [group]}, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
+    text = yaml.dump(
+        {"apiVersion": 1, "groups": [group]}, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True
+    )
     return HEADER + str(text)
 
 

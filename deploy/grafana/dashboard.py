@@ -125,7 +125,7 @@ def dashboard() -> JsonObject:
         "id": None,
         "uid": UID,
         "title": "Aurea: cost and latency of Celery jobs",
-        "description": "What language-model jobs cost: tokens, money, latency, failures, and whether all of it is written.",
+        "description": "What language-model jobs cost: tokens, money, latency, failures; and whether all is written.",
         "tags": ["aurea", "celery", "cost", "llm"],
         "schemaVersion": 42,
         "version": 1,

@@ -66,8 +66,8 @@ ROW = Row(
     [
         stat(
             "Success and Failure",
-            f"{WHAT_FAILED} Wasted cost is that of all that came to no success, retried attempts too; Wasted unpriced tokens"
-            " are those of them that have no price.",
+            f"{WHAT_FAILED} Wasted cost is that of all that came to no success, retried attempts too; Wasted unpriced"
+            " tokens are those of them that have no price.",
             ENDINGS,
             columns=("Success", "Failure share", "Failed", "Retried", "Wasted cost", "Wasted unpriced tokens"),
             width=24,
@@ -81,8 +81,8 @@ ROW = Row(
         ),
         bars(
             "Cost of Retries and Failures",
-            "What executions cost that came to no success, by the way they ended. Dots are their tokens without a price,"
-            " which no bar has in it.",
+            "What executions cost that came to no success, by the way they ended. Dots are their tokens without a"
+            " price, which no bar has in it.",
             WASTE,
             unpriced_over_time(IS_WASTED),
             unit="currencyUSD",
@@ -105,8 +105,8 @@ ROW = Row(
         ),
         table(
             "Top Exceptions",
-            "What executions ended with that came to no success: the class of the exception, or the way they ended. Of the"
-            " last day of the time range, or of the jobs that are chosen.",
+            "What executions ended with that came to no success: the class of the exception, or the way they ended."
+            " Of the last day of the time range, or of the jobs that are chosen.",
             ERRORS,
             columns=("Error", "Task", "Status", "Executions", "Last seen"),
             width=12,

@@ -116,7 +116,15 @@ def stat(title: str, description: str, sql: str, *, columns: Iterable[str], widt
         "textMode": "value_and_name",
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": True},
     }
-    found = _panel("stat", title, description, [_target(sql, "table")], "short", options, _overrides(columns))
+    found = _panel(
+        "stat",
+        title,
+        description,
+        [_target(sql, "table")],
+        unit="short",
+        options=options,
+        overrides=_overrides(columns),
+    )
     found["fieldConfig"]["defaults"] |= {"color": {"mode": "fixed", "fixedColor": "text"}, "noValue": "-"}
     return Panel(width, 4, found)
 
@@ -124,7 +132,15 @@ def stat(title: str, description: str, sql: str, *, columns: Iterable[str], widt
 def table(title: str, description: str, sql: str, *, columns: Iterable[str], width: int, height: int = 8) -> Panel:
     """A table."""
     options = {"showHeader": True, "cellHeight": "sm"}
-    found = _panel("table", title, description, [_target(sql, "table")], "short", options, _overrides(columns))
+    found = _panel(
+        "table",
+        title,
+        description,
+        [_target(sql, "table")],
+        unit="short",
+        options=options,
+        overrides=_overrides(columns),
+    )
     found["fieldConfig"]["defaults"] |= {"custom": {"align": "auto", "filterable": False}, "noValue": "-"}
     return Panel(width, height, found)
 
@@ -138,27 +154,30 @@ def pie(title: str, description: str, sql: str, *, unit: str, width: int, height
         "tooltip": {"mode": "multi", "sort": "desc"},
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": True},
     }
-    found = _panel("piechart", title, description, [_target(sql, "table")], unit, options, [])
+    found = _panel("piechart", title, description, [_target(sql, "table")], unit=unit, options=options, overrides=[])
     found["fieldConfig"]["defaults"]["color"] = {"mode": "palette-classic"}
     return Panel(width, height, found)
 
 
 def lines(title: str, description: str, *sqls: str, unit: str, width: int, height: int = 8) -> Panel:
     """A line for each series."""
-    return _over_time(title, description, sqls, unit, {"lineWidth": 2, "spanNulls": False}, width, height)
+    looks = {"lineWidth": 2, "spanNulls": False}
+    return _over_time(title, description, sqls, unit=unit, looks=looks, width=width, height=height)
 
 
 def bars(title: str, description: str, *sqls: str, unit: str, width: int, height: int = 8) -> Panel:
     """Bars, one series on top of the other."""
     looks = {"drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0, "stacking": {"group": "A", "mode": "normal"}}
-    return _over_time(title, description, sqls, unit, looks, width, height)
+    return _over_time(title, description, sqls, unit=unit, looks=looks, width=width, height=height)
 
 
 def histogram(title: str, description: str, sql: str, *, width: int, height: int = 8) -> Panel:
     """Bars over ``xMin`` to ``xMax``, which are milliseconds."""
     options = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": False}}
     overrides = [_override(name, MS) for name in ("xMin", "xMax")]
-    found = _panel("histogram", title, description, [_target(sql, "table")], "locale", options, overrides)
+    found = _panel(
+        "histogram", title, description, [_target(sql, "table")], unit="locale", options=options, overrides=overrides
+    )
     found["fieldConfig"]["defaults"]["custom"] = {"fillOpacity": 80, "lineWidth": 1}
     return Panel(width, height, found)
 
@@ -167,8 +186,9 @@ UNPRICED_SERIES = "tokens without a price"
 
 
 def _over_time(
-    title: str, description: str, sqls: Iterable[str], unit: str, looks: JsonObject, width: int, height: int
+    title: str, description: str, sqls: Iterable[str], *, unit: str, looks: JsonObject, width: int, height: int
 ) -> Panel:
+    """Series over time; tokens without a price have an axis of their own beside money."""
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "multi", "sort": "desc"},
@@ -183,30 +203,23 @@ def _over_time(
         "color": {"mode": "fixed", "fixedColor": "orange"},
     }
     overrides = [_override(UNPRICED_SERIES, aside)] if unit == "currencyUSD" else []
-    found = _panel("timeseries", title, description, targets, unit, options, overrides)
+    found = _panel("timeseries", title, description, targets, unit=unit, options=options, overrides=overrides)
     custom = {"drawStyle": "line", "axisSoftMin": 0, "showPoints": "auto"} | looks
     found["fieldConfig"]["defaults"] |= {"custom": custom, "color": {"mode": "palette-classic"}}
     found |= {"interval": MIN_INTERVAL, "maxDataPoints": MAX_POINTS}
     return Panel(width, height, found)
 
 
-def _panel(
-    kind: str,
-    title: str,
-    description: str,
-    targets: list[JsonObject],
-    unit: str,
-    options: JsonObject,
-    overrides: list[JsonObject],
-) -> JsonObject:
+def _panel(kind: str, title: str, description: str, targets: list[JsonObject], **looks: Any) -> JsonObject:
+    """A panel; ``looks`` are the unit of what no override is about, the options and the overrides."""
     return {
         "type": kind,
         "title": title,
         "description": description,
         "datasource": DATASOURCE,
         "targets": targets,
-        "fieldConfig": {"defaults": {"unit": unit}, "overrides": overrides},
-        "options": options,
+        "fieldConfig": {"defaults": {"unit": looks["unit"]}, "overrides": looks["overrides"]},
+        "options": looks["options"],
     }
 
 

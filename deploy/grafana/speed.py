@@ -119,8 +119,8 @@ ROW = Row(
         ),
         lines(
             "Queue Wait",
-            "How long executions waited in the broker, and then prefetched in a worker: of the last day of the time range,"
-            " or of the jobs that are chosen. Executions whose clocks disagree are left out.",
+            "How long executions waited in the broker, and then prefetched in a worker: of the last day of the time"
+            " range, or of the jobs that are chosen. Executions whose clocks disagree are left out.",
             QUEUE_WAIT,
             unit="ms",
             width=8,

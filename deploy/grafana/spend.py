@@ -196,8 +196,8 @@ ROW = Row(
         ),
         stat(
             "Spend Rate",
-            "Cost per hour that has passed of the time range, what 30 days would cost at this rate, and the change against"
-            " the period of the same length just before. Of the tokens that have a price, which is the share beside it.",
+            "Cost per hour that has passed of the time range, what 30 days would cost at this rate, and the change"
+            " against the period of the same length just before: of the tokens that have a price, the share beside it.",
             RATE,
             columns=("Cost per hour", "30 days at this rate", "Change", "Priced share"),
             width=10,
@@ -265,8 +265,8 @@ ROW = Row(
         ),
         table(
             "Budgets",
-            "What was spent of each budget in the period that runs now, whatever the time range is. Used is that of the job"
-            f" which has used most, where each job has its own. {NOT_PRICED}",
+            "What was spent of each budget in the period that runs now, whatever the time range is. Used is that of the"
+            f" job which has used most, where each job has its own. {NOT_PRICED}",
             BUDGETS,
             columns=(
                 "Budget of",

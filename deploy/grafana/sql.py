@@ -1,9 +1,9 @@
 """What the queries of the dashboard have in common: the variables, the time, and the relations that they read.
 
 Names between ``$__`` and ``()`` are macros of Grafana's PostgreSQL data source, ``${...}`` are variables; ``expand.py``
-says what becomes of them. Each relation is a step of a WITH. What is asked of all jobs is answered from the sums per quarter
-of an hour; what is asked of some jobs from their rows, which have an index by job and time. ``'__all__' IN (...)`` is known when
-a query is planned, so that PostgreSQL leaves out the half that is not wanted.
+says what becomes of them. Each relation is a step of a WITH. What is asked of all jobs is answered from the sums per
+quarter of an hour; what is asked of some jobs from their rows, which have an index by job and time. Whether All is
+chosen is known when a query is planned, so that PostgreSQL leaves out the half that is not wanted.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ TIMELINE = f"""
 SELECT created_at AS "Time", job_id AS "Job", task_name AS "Task", model_used AS "Model", status AS "Status",
        attempt AS "Attempt", token_count AS "Tokens", CASE WHEN executions = 1 THEN latency_ms END AS "Latency",
        CASE WHEN cost_status IN ('priced', 'free') THEN cost_estimate END AS "Cost",
-       CASE WHEN cost_status IN ('priced', 'free') THEN 'yes' WHEN token_count = 0 THEN '' ELSE 'no' END AS "Cost known",
+       CASE WHEN token_count = 0 THEN '' WHEN unpriced_tokens = 0 THEN 'yes'
+            WHEN unpriced_tokens < token_count THEN 'in part' ELSE 'no' END AS "Cost known",
        unpriced_tokens AS "Unpriced tokens", error_type AS "Error"
   FROM metrics
  WHERE $__timeFilter(created_at)
@@ -24,8 +25,8 @@ TIMELINE_ROW = Row(
     [
         table(
             "Task Execution Timeline",
-            "The last 200 rows of the time range, one for each execution and model. A job's name leads to the dashboard of"
-            " that job alone. No cost: nobody knows a price, or no tokens were used.",
+            "The last 200 rows of the time range, one for each execution and model. A job's name leads to the dashboard"
+            " of that job alone. No cost: nobody knows a price, or no tokens were used.",
             TIMELINE,
             columns=(
                 "Time",
@@ -49,9 +50,10 @@ TIMELINE_ROW = Row(
 
 PULSE = """
 SELECT extract(epoch FROM now() - max(last_seen_at) FILTER (WHERE through = 'queue')) AS "Since last write",
-       coalesce(sum(captured - written - rejected - lost) FILTER (WHERE open_since IS NOT NULL), 0) AS "Not written yet",
-       extract(epoch FROM now() - min(open_since)) AS "Oldest not written",
-       coalesce(sum(written), 0) AS "Written", coalesce(sum(rejected), 0) AS "Rejected", coalesce(sum(lost), 0) AS "Dropped"
+       coalesce(sum(captured - written - rejected - lost) FILTER (WHERE open_since IS NOT NULL), 0)
+           AS "Not written yet",
+       extract(epoch FROM now() - min(open_since)) AS "Oldest not written", coalesce(sum(written), 0) AS "Written",
+       coalesce(sum(rejected), 0) AS "Rejected", coalesce(sum(lost), 0) AS "Dropped"
   FROM metrics_sources
 """
 
@@ -65,7 +67,8 @@ SELECT rejected_at AS "Time", reason AS "Reason"
 
 PROCESSES = """
 SELECT host AS "Host", pid::text AS "Process", captured AS "Captured", written AS "Written", rejected AS "Rejected",
-       lost AS "Dropped", greatest(captured - written - rejected - lost, 0) AS "Not written yet", last_seen_at AS "Last seen"
+       lost AS "Dropped", greatest(captured - written - rejected - lost, 0) AS "Not written yet",
+       last_seen_at AS "Last seen"
   FROM metrics_sources
  WHERE open_since IS NOT NULL OR lost > 0 OR rejected > 0
  ORDER BY last_seen_at DESC, host, pid
@@ -77,8 +80,8 @@ WRITER_ROW = Row(
     [
         stat(
             "Writer",
-            "When a writer last wrote, whatever the time range is; what processes have captured and is not written, as far as"
-            " the database knows, and for how long; and what became of everything so far. aurea check says more.",
+            "When a writer last wrote, whatever the time range is; what processes have captured and is not written, as"
+            " far as the database knows, and for how long; and what became of it all. aurea check says more.",
             PULSE,
             columns=("Since last write", "Not written yet", "Oldest not written", "Written", "Rejected", "Dropped"),
             width=24,

@@ -16,7 +16,7 @@ from bench import filled
 READER = "aurea_test_reader"
 FULL_ROWS = 20_000
 NOW = datetime.now(UTC).replace(microsecond=0)
-HOSTILE = ("O'Brien", "%", "$1", "\\", "'; DROP TABLE metrics; --", 'say "no"', "tab\there", "\\\"")
+HOSTILE = ("O'Brien", "%", "$1", "\\", "'; DROP TABLE metrics; --", 'say "no"', "tab\there", '\\"')
 """Names that a job can have; some of them have rows."""
 
 

@@ -26,8 +26,7 @@ CHOSEN: list[Chosen] = [
     {"job": ["chat/1"]},
     {"job": ["nightly", "the-big-one"], "status": ["success", "failure"]},
     {"task": ["shop.ask"], "model": ["gpt-4"]},
-    {name: HOSTILE for name in ("job", "task", "model", "status")},
-    *({"job": [name], "task": [name]} for name in HOSTILE),
+    dict.fromkeys(("job", "task", "model", "status"), HOSTILE),
 ]
 
 
