@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from aurea_celery.storage.database import create_engine
 from bench import filled
+from tests.support.databases import connected
 
 READER = "aurea_test_reader"
 FULL_ROWS = 20_000
@@ -38,8 +39,13 @@ def fill(url: str) -> None:
     engine.dispose()
 
 
-def allow_reading(connection: sa.Connection) -> None:
-    """Make the role, on a server that does not have it yet, and let it read this database."""
+def allow_reading(url: str) -> None:
+    """Make the role, on a server that does not have it yet, and let it read a database."""
+    with connected(url) as connection:
+        _allow_reading(connection)
+
+
+def _allow_reading(connection: sa.Connection) -> None:
     if not connection.scalar(sa.text("SELECT count(*) FROM pg_roles WHERE rolname = :name"), {"name": READER}):
         connection.execute(sa.text(f"CREATE ROLE {READER} NOLOGIN"))
     connection.execute(sa.text(f"GRANT USAGE ON SCHEMA public TO {READER}"))

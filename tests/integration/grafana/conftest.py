@@ -1,4 +1,4 @@
-"""Databases for the dashboard's queries, empty, small and full, on each PostgreSQL."""
+"""Databases for the dashboard, empty, small and full, on each PostgreSQL; made once, for they are read only."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from tests.support.history import history
 from tests.support.recorded import execution, model_call, write
 
 
-@pytest.fixture(scope="module", params=["embedded", "system"])
+@pytest.fixture(scope="session", params=["embedded", "system"])
 def servers_databases(request: pytest.FixtureRequest) -> Databases:
     """The databases of each PostgreSQL there is."""
     found: Databases = request.getfixturevalue("databases" if request.param == "embedded" else "system_databases")
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def bare_url(servers_databases: Databases) -> Iterator[str]:
+    """A database with nothing in it."""
+    with servers_databases.migrated() as url:
+        allow_reading(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
 def small_url(servers_databases: Databases) -> Iterator[str]:
     """Executions of every kind, jobs with hostile names, and budgets."""
     with servers_databases.migrated() as url:
+        allow_reading(url)
         with connected(url) as connection:
-            allow_reading(connection)
             set_budget(connection, BudgetKey(job="", task="", period="month"), Decimal(10))
             set_budget(connection, BudgetKey(job="chat/*", task="", period="job"), Decimal(1))
             set_budget(connection, BudgetKey(job="nobody", task="", period="day"), Decimal(0))
@@ -35,12 +43,16 @@ def small_url(servers_databases: Databases) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def every_url(servers_databases: Databases, small_url: str) -> Iterator[list[str]]:
+@pytest.fixture(scope="session")
+def full_url(servers_databases: Databases) -> Iterator[str]:
+    """A year of executions, which ends now."""
+    with servers_databases.migrated() as url:
+        allow_reading(url)
+        fill(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def every_url(bare_url: str, small_url: str, full_url: str) -> list[str]:
     """An empty, a small and a full database."""
-    with servers_databases.migrated() as empty, servers_databases.migrated() as full:
-        for url in (empty, full):
-            with connected(url) as connection:
-                allow_reading(connection)
-        fill(full)
-        yield [empty, small_url, full]
+    return [bare_url, small_url, full_url]

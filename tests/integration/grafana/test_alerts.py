@@ -24,8 +24,7 @@ UIDS = [rule["uid"] for rule in RULES]
 
 @pytest.fixture
 def alerts_url(each_database_url: str) -> str:
-    with connected(each_database_url) as connection:
-        allow_reading(connection)
+    allow_reading(each_database_url)
     return each_database_url
 
 
@@ -134,7 +133,6 @@ def test_nothing_fires_where_all_is_well(alerts_url: str) -> None:
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_rule_fires_for_what_it_is_named_after(database_url: str, uid: str) -> None:
-    with connected(database_url) as connection:
-        allow_reading(connection)
+    allow_reading(database_url)
     CASES[uid](database_url)
     assert firing(database_url) == {uid} | ALSO.get(uid, set())
