@@ -224,7 +224,7 @@ def price_list_server() -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps([house]) if self.path == "/data.json" else "<html>"
+            body = {"/data.json": json.dumps([house]), "/empty.json": "[]"}.get(self.path, "<html>")
             self.send_response(200 if self.path != "/gone" else 404)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -254,7 +254,7 @@ def test_a_fetched_list_is_used_by_every_writer(run: Run, database_url: str, pri
     assert "fetched" not in run("prices", "list")
 
 
-@pytest.mark.parametrize("path", ["/gone", "/page.html"])
+@pytest.mark.parametrize("path", ["/gone", "/page.html", "/empty.json"])
 def test_what_is_no_list_changes_nothing(run: Run, price_list_server: str, path: str) -> None:
     said = run("prices", "refresh", "--url", price_list_server + path, status=1)
 
