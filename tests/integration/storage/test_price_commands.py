@@ -17,9 +17,10 @@ from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
 from aurea_celery.price_lists import pricing_of
-from aurea_celery.storage.prices import LOOK_SECONDS
+from aurea_celery.storage.prices import LOOK_SECONDS, PriceLists, set_prices
 from aurea_celery.storage.write import Writer
 from tests.support.databases import connected, scalar
+from tests.support.prices import own_price
 from tests.support.recorded import execution, model_call, source, write
 
 Run = Callable[..., str]
@@ -209,6 +210,36 @@ def test_what_writers_write_before_they_know_of_a_price_has_it_after_repricing(
     assert waited[0] > LOOK_SECONDS
     assert run("reprice", "--dry-run").startswith("0 of 2 rows")
     writer.close()
+
+
+def test_writers_notice_a_price_whose_command_took_longer_than_another(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aurea_celery.storage.prices.LOOK_SECONDS", 0)
+
+    def set_quickly() -> None:
+        with connected(database_url) as connection:
+            set_prices(connection, [own_price("quick", total="2")])
+
+    with connected(database_url) as connection:
+        set_prices(connection, [own_price("long", total="1"), own_price("quick", total="1")])
+    quick = threading.Thread(target=set_quickly)
+    lists = PriceLists()
+    with connected(database_url) as connection:
+        set_prices(connection, [own_price("long", total="2")])
+        quick.start()
+        quick.join(timeout=0.5)  # it may have to wait
+        assert rates_seen(database_url, lists) is not None, "the first look"
+    quick.join()
+
+    assert rates_seen(database_url, lists) == {"long": 2, "quick": 2}
+
+
+def rates_seen(url: str, lists: PriceLists) -> dict[str, int] | None:
+    """What a look at the tables finds, if they have changed."""
+    with connected(url) as connection:
+        found = lists.changed(connection)
+    return None if found is None else {row["model"]: int(row["total_usd_per_million"]) for row in found.own}
 
 
 @pytest.fixture
