@@ -69,6 +69,11 @@ class Catalogue:
         """
         return self._price_at(model, provider, service_tier, (at - EPOCH) // QUARTER)
 
+    def sellers(self, model: str) -> list[str]:
+        """The providers that sell a model, whoever is asked for; takes milliseconds."""
+        name = book_name(model, None).model
+        return [one.id for one in self.snapshot.providers if any(_is_exact(info.match, name) for info in one.models)]
+
     @property
     def newest_change(self) -> date:
         """The day of the latest change of a price that the book knows of: it is no older than that."""

@@ -71,6 +71,14 @@ def test_list_prices_are_checked_with_their_tier(run: Run) -> None:
     assert '"input":"0.625"' in run("prices", "check", "gpt-5", "--provider", "openai", "--service-tier", "flex")
 
 
+def test_a_model_that_only_its_sellers_know_is_asked_of_them(run: Run) -> None:
+    said = run("prices", "check", "text-embedding-3-small", status=1)
+
+    assert "its price depends on who sells it; say it with --provider: azure, openai" in said
+    assert '"input":"0.02"' in run("prices", "check", "text-embedding-3-small", "--provider", "openai")
+    assert "service tier odd" in run("prices", "check", "gpt-5", "--service-tier", "odd", status=1)
+
+
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
