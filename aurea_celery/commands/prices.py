@@ -97,7 +97,7 @@ def import_(context: click.Context, file: Path) -> None:
     rows = read_prices(file)
     with connected(context) as connection:
         set_prices(connection, rows)
-    click.echo(f"Set {len(rows)} prices of your own.")
+    click.echo(f"Set {len(rows):,} price{'' if len(rows) == 1 else 's'} of your own.")
 
 
 @prices.command("check", cls=Command)
