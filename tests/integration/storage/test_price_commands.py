@@ -46,7 +46,7 @@ def test_a_price_is_set_listed_checked_and_removed(run: Run) -> None:
     run("prices", "set", "azure/prod", "--same-as", "house", "--note", "our deployment")
 
     assert run("prices", "list").splitlines()[:-1] == [
-        "azure/prod: the same as house",
+        "azure/prod: the same as house (our deployment)",
         "house: input $2.5, output $10",
         "house from 2026-07-01 00:00 UTC: input $3, output $10",
     ]
