@@ -119,6 +119,6 @@ def _line(standing: BudgetStanding) -> str:
 
 def _spent(standing: BudgetStanding) -> str:
     if "*" in standing.key.job:
-        of_all = f"{standing.jobs:,} jobs have spent {dollars(standing.spent_usd)}"
-        return f"{of_all}, {standing.used_up:,} of them have used theirs up"
+        jobs = f"{standing.jobs:,} job{'' if standing.jobs == 1 else 's'}"
+        return f"spent {dollars(standing.spent_usd)} in {jobs}, used up in {standing.used_up:,}"
     return f"spent {dollars(standing.spent_usd)}{', used up' if standing.used_up else ''}"

@@ -85,11 +85,12 @@ def price_line(row: Mapping[str, Any]) -> str:
     since = (
         "" if row["effective_from"] <= ALWAYS else f" from {row['effective_from'].astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     )
+    note = f" ({printable(row['note'])})" if row["note"] else ""
     if row["same_as"]:
-        return f"{row['model']}{seller}{since}: the same as {row['same_as']}"
+        return f"{row['model']}{seller}{since}: the same as {row['same_as']}{note}"
     rates = ((rate, row[f"{rate}_usd_per_million"]) for rate in RATES)
     said = ", ".join(f"{rate.replace('_', ' ')} ${usd.normalize():f}" for rate, usd in rates if usd is not None)
-    return f"{row['model']}{seller}{since}: {said}"
+    return f"{row['model']}{seller}{since}: {said}{note}"
 
 
 def read_prices(file: Path) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def import_(context: click.Context, file: Path) -> None:
     rows = read_prices(file)
     with connected(context) as connection:
         set_prices(connection, rows)
-    click.echo(f"Set {len(rows)} prices of your own.")
+    click.echo(f"Set {len(rows):,} price{'' if len(rows) == 1 else 's'} of your own.")
 
 
 @prices.command("check", cls=Command)
@@ -123,6 +123,12 @@ def check(context: click.Context, /, model: str, at: datetime | None, **asked: A
         click.echo(f"  USD per million tokens: {price.unit_prices}")
     click.echo(f"List prices: {listed}")
     if not any(answer.price for answer in answers):
+        is_told = asked["provider"] or book.catalogue.price(model, None, None, when) is not None
+        sellers = () if is_told else book.catalogue.sellers(model)
+        if sellers:
+            raise AureaError(
+                f"{model}: its price depends on who sells it; say it with --provider: {', '.join(sellers)}"
+            )
         raise AureaError(f"{model}: {answers[0].problem}; set one: aurea prices set {model} --input USD --output USD")
 
 

@@ -58,7 +58,7 @@ def _wasted(report: Report) -> str:
 def _unpriced(spent: Spending) -> str:
     tokens, unpriced = spent.total_tokens, spent.unpriced_tokens
     if not tokens:
-        return "no tokens were used"
+        return "no tokens were counted"
     if not unpriced:
         return "every token has a price"
     if unpriced == tokens:

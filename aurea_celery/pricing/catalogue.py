@@ -69,6 +69,11 @@ class Catalogue:
         """
         return self._price_at(model, provider, service_tier, (at - EPOCH) // QUARTER)
 
+    def sellers(self, model: str) -> list[str]:
+        """The providers that sell a model, whoever is asked for; takes milliseconds."""
+        name = book_name(model, None).model
+        return [one.id for one in self.snapshot.providers if any(_is_exact(info.match, name) for info in one.models)]
+
     @property
     def newest_change(self) -> date:
         """The day of the latest change of a price that the book knows of: it is no older than that."""
@@ -96,7 +101,10 @@ class Catalogue:
         context = _context(service_tier)
         if context and not any(one.when == context and _is_active(one, at) for one in info.price_variants or ()):
             return Unknown(f"no price is known for the service tier {service_tier}")
-        rates = rates_of(info.get_prices(at, context or None))
+        try:
+            rates = rates_of(info.get_prices(at, context or None))
+        except ValueError:  # a list is fetched from elsewhere: one wrong price in it must not stop the writer
+            return Unknown("its list price is no amount of money")
         if rates is None:
             return Unknown("its price is not by token")
         return make_price(rates, "genai-prices", f"{self.edition} {seller.id}/{info.id}")
@@ -123,9 +131,12 @@ def catalogue_of(providers: object, edition: str) -> Catalogue:
     """An edition that was fetched: the package's list of providers as JSON has it.
 
     Raises:
-        ValueError: If it is not such a list.
+        ValueError: If it is not such a list, or has no model.
     """
-    return Catalogue(DataSnapshot(_providers_from_raw(providers), from_auto_update=False), edition)
+    found = _providers_from_raw(providers)
+    if not any(provider.models for provider in found):
+        raise ValueError("the list has no model")
+    return Catalogue(DataSnapshot(found, from_auto_update=False), edition)
 
 
 def _context(service_tier: str | None) -> dict[str, str]:

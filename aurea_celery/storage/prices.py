@@ -127,6 +127,7 @@ def set_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
     Raises:
         sqlalchemy.exc.DBAPIError: If one breaks a rule of the table.
     """
+    _hold(connection)
     names = [column.name for column in model_prices.c if not column.primary_key and column.name != "changed_at"]
     statement = insert(model_prices)
     changes = {name: statement.excluded[name] for name in names} | {"changed_at": sa.func.clock_timestamp()}
@@ -135,11 +136,20 @@ def set_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
         connection.execute(statement, row)
 
 
+def _hold(connection: sa.Connection) -> None:
+    """Let others who change prices wait: they must commit in the order of ``changed_at``, by which writers notice.
+
+    Reading is free.
+    """
+    connection.execute(sa.text("LOCK TABLE model_prices IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def remove_prices(connection: sa.Connection, model: str, provider: str | None, since: datetime | None) -> int:
     """Remove a model's prices, of one provider or of all, from one time or of all; how many there were.
 
     Names of models are told apart without regard to capitals.
     """
+    _hold(connection)
     prices = model_prices.c
     statement = sa.delete(model_prices).where(sa.func.lower(prices.model) == model.lower())
     if provider is not None:

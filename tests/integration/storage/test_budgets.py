@@ -178,7 +178,7 @@ def test_the_commands(database_url: str) -> None:
     write(database_url, execution("nightly-2", "shop.pay", model_call("house-model", 1_234)))
 
     assert run(database_url, "list").output.splitlines()[1] == (
-        "each job nightly*, over its life: $5.00, then warn; 2 jobs have spent $6.25, 1 of them have used theirs up; "
+        "each job nightly*, over its life: $5.00, then warn; spent $6.25 in 2 jobs, used up in 1; "
         "not counted, for want of a price: 1,234 tokens (>99 % of all)"
     )
     assert run(database_url, "remove", "--job", "nightly").exit_code == 0

@@ -17,9 +17,10 @@ from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
 from aurea_celery.price_lists import pricing_of
-from aurea_celery.storage.prices import LOOK_SECONDS
+from aurea_celery.storage.prices import LOOK_SECONDS, PriceLists, set_prices
 from aurea_celery.storage.write import Writer
 from tests.support.databases import connected, scalar
+from tests.support.prices import own_price
 from tests.support.recorded import execution, model_call, source, write
 
 Run = Callable[..., str]
@@ -45,7 +46,7 @@ def test_a_price_is_set_listed_checked_and_removed(run: Run) -> None:
     run("prices", "set", "azure/prod", "--same-as", "house", "--note", "our deployment")
 
     assert run("prices", "list").splitlines()[:-1] == [
-        "azure/prod: the same as house",
+        "azure/prod: the same as house (our deployment)",
         "house: input $2.5, output $10",
         "house from 2026-07-01 00:00 UTC: input $3, output $10",
     ]
@@ -68,6 +69,14 @@ def test_a_model_has_one_price_however_its_name_is_written(run: Run) -> None:
 def test_list_prices_are_checked_with_their_tier(run: Run) -> None:
     assert run("prices", "check", "gpt-4", "--provider", "openai").count("\n") == 4, "exact, and blended for totals"
     assert '"input":"0.625"' in run("prices", "check", "gpt-5", "--provider", "openai", "--service-tier", "flex")
+
+
+def test_a_model_that_only_its_sellers_know_is_asked_of_them(run: Run) -> None:
+    said = run("prices", "check", "text-embedding-3-small", status=1)
+
+    assert "its price depends on who sells it; say it with --provider: azure, openai" in said
+    assert '"input":"0.02"' in run("prices", "check", "text-embedding-3-small", "--provider", "openai")
+    assert "service tier odd" in run("prices", "check", "gpt-5", "--service-tier", "odd", status=1)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +220,36 @@ def test_what_writers_write_before_they_know_of_a_price_has_it_after_repricing(
     writer.close()
 
 
+def test_writers_notice_a_price_whose_command_took_longer_than_another(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aurea_celery.storage.prices.LOOK_SECONDS", 0)
+
+    def set_quickly() -> None:
+        with connected(database_url) as connection:
+            set_prices(connection, [own_price("quick", total="2")])
+
+    with connected(database_url) as connection:
+        set_prices(connection, [own_price("long", total="1"), own_price("quick", total="1")])
+    quick = threading.Thread(target=set_quickly)
+    lists = PriceLists()
+    with connected(database_url) as connection:
+        set_prices(connection, [own_price("long", total="2")])
+        quick.start()
+        quick.join(timeout=0.5)  # it may have to wait
+        assert rates_seen(database_url, lists) is not None, "the first look"
+    quick.join()
+
+    assert rates_seen(database_url, lists) == {"long": 2, "quick": 2}
+
+
+def rates_seen(url: str, lists: PriceLists) -> dict[str, int] | None:
+    """What a look at the tables finds, if they have changed."""
+    with connected(url) as connection:
+        found = lists.changed(connection)
+    return None if found is None else {row["model"]: int(row["total_usd_per_million"]) for row in found.own}
+
+
 @pytest.fixture
 def price_list_server() -> Iterator[str]:
     """Serves a price list with one model more than the package's, as its publisher would."""
@@ -224,7 +263,7 @@ def price_list_server() -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps([house]) if self.path == "/data.json" else "<html>"
+            body = {"/data.json": json.dumps([house]), "/empty.json": "[]"}.get(self.path, "<html>")
             self.send_response(200 if self.path != "/gone" else 404)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -254,7 +293,7 @@ def test_a_fetched_list_is_used_by_every_writer(run: Run, database_url: str, pri
     assert "fetched" not in run("prices", "list")
 
 
-@pytest.mark.parametrize("path", ["/gone", "/page.html"])
+@pytest.mark.parametrize("path", ["/gone", "/page.html", "/empty.json"])
 def test_what_is_no_list_changes_nothing(run: Run, price_list_server: str, path: str) -> None:
     said = run("prices", "refresh", "--url", price_list_server + path, status=1)
 

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from aurea_celery.events import ModelCall, Usage
 from aurea_celery.pricing import PriceBook
+from aurea_celery.pricing.catalogue import catalogue_of
 from aurea_celery.pricing.own import OwnPrice
 from aurea_celery.pricing.rates import Rates
 from tests.support.events import calls
@@ -92,6 +93,15 @@ def test_a_price_that_cannot_say_says_what_is_missing(usage: Usage, problem: str
     cost = book.cost(ModelCall(usage=usage, model="reads-only"), NOW)
 
     assert (cost.status, cost.problem) == ("unpriced", problem)
+
+
+def test_a_list_price_below_zero_is_none() -> None:
+    house = {"id": "house", "name": "House", "api_pattern": "house", "model_match": {"equals": "gift"}}
+    gift = {"id": "gift", "match": {"equals": "gift"}, "prices": {"input_mtok": -4, "output_mtok": 8}}
+    book = PriceBook(catalogue=catalogue_of([house | {"models": [gift]}], "fetched"))
+    cost = book.cost(ModelCall(usage=Usage(input_tokens=9, output_tokens=1), model="gift"), NOW)
+
+    assert (cost.status, cost.problem) == ("unpriced", "its list price is no amount of money")
 
 
 @given(calls)

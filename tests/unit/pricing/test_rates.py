@@ -130,6 +130,35 @@ def test_the_price_of_the_most_special_kind_holds_where_the_kind_around_it_has_n
     assert cached_audio == Decimal("0.1") * 3 + Decimal("0.5") * 10 + Decimal("0.4") * 1
 
 
+@given(rates(), usages())
+def test_each_token_costs_what_the_most_special_kind_with_a_price_does(price: Rates, usage: Usage) -> None:
+    """Added up token by token, apart from our formula."""
+    usd = {name: value for name in RATE_NAMES if (value := getattr(price, name)) is not None}
+    for name, tiers in price.tiers.items():
+        reached = [tier.usd for tier in tiers if (usage.input_tokens or 0) > tier.above_input_tokens]
+        usd[name] = reached[-1] if reached else usd[name]
+    read, written, hour, heard = (
+        usage.cache_read_input_tokens or 0,
+        usage.cache_write_input_tokens or 0,
+        usage.cache_write_1h_input_tokens or 0,
+        usage.input_audio_tokens or 0,
+    )
+    thought, spoken = usage.reasoning_output_tokens or 0, usage.output_audio_tokens or 0
+    tokens = {
+        ("input",): (usage.input_tokens or 0) - read - written - heard,
+        ("cache_read", "input"): read,
+        ("cache_write", "input"): written - hour,
+        ("cache_write_1h", "cache_write", "input"): hour,
+        ("input_audio", "input"): heard,
+        ("output",): (usage.output_tokens or 0) - thought - spoken,
+        ("reasoning_output", "output"): thought,
+        ("output_audio", "output"): spoken,
+    }
+    by_kind = [count * next(usd[kind] for kind in kinds if kind in usd) for kinds, count in tokens.items()]
+
+    assert cost(price, usage) == sum(by_kind) / 10**6 + usd.get("request", 0)
+
+
 BOOK = Catalogue()
 PRICES = [
     (provider, model, prices)
