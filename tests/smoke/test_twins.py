@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -20,5 +21,6 @@ def test_whatever_needs_docker_runs_over_processes_too() -> None:
 def collected(marks: str, *where: str) -> set[str]:
     """The tests that such marks select, by their ids."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-m", marks, *where]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    environ = {**os.environ, "PYTEST_ADDOPTS": ""}  # which may ask for another form
+    found = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True, timeout=120)
     return {line for line in found.stdout.splitlines() if "::" in line}
