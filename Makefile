@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
 ARGS ?=
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-matrix test-celery lint bench bench-store chaos fuzz image clean
@@ -14,8 +15,8 @@ help:  ## Show this help
 demo: $(READY)  ## Run the example on private servers and report; ARGS="--help" shows the options
 	@$(BIN)/python -m worker_example.demo $(ARGS)
 
-test: $(READY)  ## Run all tests; ARGS="-k name" runs some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## Run all tests, WORKERS=4 at a time; ARGS="-k name" runs some, one after the other
+	$(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist worksteal)
 
 test-matrix: $(READY)  ## Run what depends on Celery on 5.5, 5.6 and 5.7; ARGS="--release 5.5" runs one
 	$(BIN)/python -m tests.compat.matrix $(ARGS)

@@ -7,8 +7,9 @@ stopped and removed when the stack closes. The packages are the ``[demo]`` extra
 from __future__ import annotations
 
 import contextlib
-import random
+import secrets
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class EmbeddedPostgres:
         except ImportError:
             raise EmbeddedServerError(MISSING) from None
         try:
-            self._server: Any = get_server(folder / "postgres", cleanup_mode="delete")
+            self._server: Any = _twice(lambda: get_server(folder / "postgres", cleanup_mode="delete"))
         except Exception as error:
             raise EmbeddedServerError(
                 f"the private PostgreSQL did not start ({type(error).__name__}); see {folder}"
@@ -46,6 +47,13 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server and remove its data."""
         self._server.cleanup()
+
+
+def _twice(start: Callable[[], Any]) -> Any:
+    """Start it, once more if that fails: of two that start at the same moment, one cannot make root's user for them."""
+    with contextlib.suppress(subprocess.SubprocessError):
+        return start()
+    return start()
 
 
 class EmbeddedValkey:
@@ -67,7 +75,7 @@ class EmbeddedValkey:
         """A server on a free port, taken by chance: two that look for the next one at the same moment find the same."""
         fault: Exception | None = None
         for _ in range(START_ATTEMPTS):
-            server = self._make(random.choice(PORTS))  # noqa: S311 - a port is no secret
+            server = self._make(secrets.choice(PORTS))  # ``random`` may be seeded, and alike in several processes
             try:
                 server.start()
             except Exception as error:

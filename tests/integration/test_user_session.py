@@ -43,9 +43,9 @@ with job("orders/2026"):
 def fresh_scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The console scripts of an environment that has this package and what it asks for, and nothing else."""
     folder = tmp_path_factory.mktemp("fresh")
-    venv.create(folder, with_pip=True)
-    install = [f"{folder}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}"]
-    subprocess.run(install, check=True, timeout=280)
+    venv.create(folder)
+    pip = [sys.executable, "-m", "pip", "--python", f"{folder}/bin/python", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--no-compile", f"{wheel}"], check=True, timeout=280)
     return folder / "bin"
 
 
