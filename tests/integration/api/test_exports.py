@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
@@ -32,6 +31,7 @@ from tests.support.api import METRIC, get, post, read_json
 from tests.support.databases import connected, scalar
 from tests.support.events import events
 from tests.support.many_rows import make_rows
+from tests.support.parquet import read_parquet
 from tests.support.processes import Process, Serve
 from tests.support.recorded import execution, write
 from tests.support.servers import wait_until
@@ -59,8 +59,7 @@ def csv_rows(client: FlaskClient, query: str = "") -> list[dict[str, str]]:
 def parquet(client: FlaskClient) -> list[dict[str, Any]]:
     answer = client.get("/metrics/export.parquet")
     assert (answer.status_code, answer.mimetype) == (200, "application/vnd.apache.parquet")
-    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(answer.data)).to_pylist()
-    return rows
+    return read_parquet(answer.data)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
