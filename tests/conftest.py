@@ -23,6 +23,7 @@ from aurea_celery.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.databases import Databases
 from tests.support.servers import InstalledPostgres, InstalledRedis, installed_postgres, installed_redis
 
+os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's thread would stay in a process that forks
 os.environ["AUREA_RAISE_ERRORS"] = "1"  # what the guard would swallow in production fails a test
 
 

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime
 
-import msgspec
 import sqlalchemy as sa
 
 from aurea_celery.clock import new_event_id
@@ -96,9 +95,6 @@ class _Process:
         self._lock = threading.Lock()
 
     def write(self, events: list[TaskEvent], digests: Digests) -> dict[str, datetime]:
-        """Write events; they count as captured only once they are written, for otherwise the client knows better."""
+        """Write events, one request after another."""
         with self._lock:
-            source = msgspec.structs.replace(self._source, captured=self._source.captured + len(events))
-            known = self._writer.write_events(source, events, digests)
-            self._source = msgspec.structs.replace(source, captured=source.captured - len(known))
-            return known
+            return self._writer.write_events(self._source, events, digests)

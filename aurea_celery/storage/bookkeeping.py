@@ -43,8 +43,11 @@ _LOST = f"(SELECT coalesce(sum(value::bigint), 0) FROM jsonb_each_text({_DROPPED
 
 
 def _adding(lost: sa.ColumnElement[int], **more: sa.ColumnElement[object]) -> Insert:
-    captured = sa.func.greatest(_books.captured, _new.captured)
     written, rejected = _books.written + _new.written, _books.rejected + _new.rejected
+    # What comes in a request is captured by being written; otherwise its client knows better.
+    captured = sa.case(
+        (_new.through == "api", written + rejected), else_=sa.func.greatest(_books.captured, _new.captured)
+    )
     begun = insert(metrics_sources).values(
         first_seen_at=_now, last_seen_at=_now, open_since=sa.case((sa.bindparam("is_open"), _now))
     )
@@ -84,11 +87,12 @@ def keep_books(connection: sa.Connection, entries: list[Entry]) -> None:
 def _values(entry: Entry) -> dict[str, object]:
     source = entry.source
     lost = sum(source.dropped.values())
+    captured = entry.written + entry.rejected if entry.through == "api" else source.captured
     return {
         "source_id": source.source_id,
         "host": source.host,
         "pid": source.pid,
-        "captured": source.captured,
+        "captured": captured,
         "written": entry.written,
         "rejected": entry.rejected,
         "duplicates": entry.duplicates,
@@ -98,5 +102,5 @@ def _values(entry: Entry) -> dict[str, object]:
         "sampled_out": source.sampled_out,
         "through": entry.through,
         "last_event_at": entry.last_event_at,
-        "is_open": source.captured > entry.written + entry.rejected + lost,
+        "is_open": captured > entry.written + entry.rejected + lost,
     }

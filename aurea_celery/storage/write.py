@@ -98,7 +98,7 @@ class Writer:
         """Write events that came in a request to the API, all of them or none.
 
         Args:
-            source: Who took them; its ``captured`` counts them already.
+            source: Who took them; what it has captured is what was written.
             events: Each with another id.
             digests: Of those whose id the client gave, what was posted.
 
@@ -231,8 +231,7 @@ def _write_new(
     known.update(posted.take(connection, part.events, digests))
     new = [event for event in part.events if event.event_id not in known]
     if new:
-        source = msgspec.structs.replace(part.source, captured=part.source.captured - len(known))
-        way(connection, [part._replace(source=source, events=new)], price)
+        way(connection, [part._replace(events=new)], price)
 
 
 def _write_one_by_one(connection: sa.Connection, delivered: list[Delivered], price: Price) -> None:

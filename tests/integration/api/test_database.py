@@ -136,5 +136,5 @@ def test_more_requests_than_connections_wait_and_are_then_told(
         monkeypatch.setattr(pool, "_timeout", 0.1)
         answer = get(client, "/metrics/jobs")
 
-    assert (answer.status, answer.body["error"]) == (503, "all connections to the database are busy; try again later")
+    assert (answer.status, answer.body) == (503, {"error": "all connections to the database are busy; try again later"})
     assert get(client, "/metrics/jobs").status == 200

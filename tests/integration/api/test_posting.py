@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from aurea_api import create_app
 from aurea_celery.clock import new_event_id
+from aurea_celery.errors import DatabaseUnavailable
 from aurea_celery.storage.queries import rollup_differences
+from aurea_celery.storage.write import Writer
 from tests.integration.api.test_database import away
 from tests.support.api import METRIC, Answer, get, post, read_json
 from tests.support.databases import connected, scalar
@@ -163,6 +165,25 @@ def test_a_key_is_free_again_when_nothing_was_written(
         assert keyed(client, "a").status == 503
 
     assert keyed(client, "a", METRIC | {"token_count": 1}).status == 201
+
+
+def test_an_answer_that_was_lost_costs_nothing(
+    client: FlaskClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transact = Writer._transact
+
+    def commit_and_lose_the_connection(*arguments: Any) -> None:
+        transact(*arguments)
+        raise DatabaseUnavailable("the connection is lost")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(Writer, "_transact", commit_and_lose_the_connection)
+        assert keyed(client, "a").status == 503
+        assert post(client, METRIC).status == 503
+
+    assert keyed(client, "a").status == 201
+    assert keyed(client, "b").status == 201
+    assert (scalar(database_url, ROWS), scalar(database_url, BOOKS)) == (3, "(3,3,0,0)")
 
 
 def test_an_event_that_the_plugin_wrote_is_not_written_again(client: FlaskClient, database_url: str) -> None:

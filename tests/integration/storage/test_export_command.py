@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import sys
 
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
 from aurea_api import create_app
 from aurea_celery.cli import aurea
+from tests.support.parquet import read_parquet
 from tests.support.recorded import execution, write
 
 
@@ -48,7 +47,7 @@ def test_it_writes_what_the_api_answers(
 
 @pytest.mark.usefixtures("client")
 def test_parquet(database_url: str) -> None:
-    rows = pq.read_table(io.BytesIO(export(database_url, "--format", "parquet").stdout_bytes)).to_pylist()
+    rows = read_parquet(export(database_url, "--format", "parquet").stdout_bytes)
 
     assert [(row["job_id"], row["task_name"]) for row in rows] == [("a", "x"), ("a", "y"), ("=b", "x")]
 
