@@ -8,7 +8,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import backlog, budgets, capture, pricing, reprice, sync, tail, writer
+from bench import api, backlog, budgets, capture, pricing, reprice, sync, tail, writer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 TEXT = """\
@@ -79,6 +79,14 @@ What the writer does for each model call, with a list price that it has met befo
 Rows of one call each get another price, in pieces of a thousand rows and one commit each, which move the rollups too.
 The writers are processes of their own that write to the same jobs as fast as they can. `python -m bench.reprice`
 measures this alone.
+
+## The API under load
+
+{api}
+
+`aurea serve` as it is, in processes of its own. Each client has one connection and a job of its own: it posts, reads
+lists, totals and jobs, and looks whether its row is there. The writers write as fast as they can, on the same cores.
+`python -m bench.api` measures this alone.
 """
 PARTS = {
     "capture": capture,
@@ -88,6 +96,7 @@ PARTS = {
     "writer": writer,
     "pricing": pricing,
     "reprice": reprice,
+    "api": api,
 }
 
 BACKLOG = "## Backlog\n"

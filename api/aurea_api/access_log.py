@@ -1,4 +1,4 @@
-"""One line for each request: who, what, how it ended, how long it took. No query, no header, no body."""
+"""One line for each request: who, what, how it ended, how many bytes and how long. No query, no header, no body."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def _end(response: Response) -> Response:
         # A path may hold line breaks and escape codes: whoever asks must not write lines of their own.
         what = f"{request.method} {ascii(request.path[:MOST_CHARACTERS])[1:-1]}"
         who, status = request.remote_addr or "-", response.status_code
-        response.call_on_close(
-            lambda: logger.info("%s %s %d %.1f ms", who, what, status, (time.perf_counter() - begun) * 1000)
-        )
+        size = response.headers.get("Content-Length", "-")  # "-": sent in pieces
+
+        def write_line() -> None:
+            logger.info("%s %s %d %s bytes %.1f ms", who, what, status, size, (time.perf_counter() - begun) * 1000)
+
+        response.call_on_close(write_line)
     return response

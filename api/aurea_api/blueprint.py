@@ -30,7 +30,9 @@ JOB_RULE = "/metrics/jobs/<aurea_any:rest>"
 
 CALLS = (
     Call("GET", "/health", health, Health, is_open=True),
-    Call("GET", "/metrics/jobs", jobs.list_jobs, jobs.JobList, query=jobs.JobsQuery),
+    Call(
+        "GET", "/metrics/jobs", jobs.list_jobs, jobs.JobList, query=jobs.JobsQuery, job="$response.body#/jobs/0/job_id"
+    ),
     Call("GET", JOB_PATH, jobs.job_summary, JobSummary),
     Call("GET", f"{JOB_PATH}/details", jobs.job_details, jobs.JobRows, query=Page),
     Call("GET", f"{JOB_PATH}/tree", jobs.job_tree, Tree),
@@ -46,6 +48,7 @@ CALLS = (
         body=metric_schema(),
         status=201,
         errors=creation.ERRORS,
+        job="$response.body#/metric/job_id",
     ),
     Call(
         "POST",
@@ -55,6 +58,7 @@ CALLS = (
         body=creation.batch_schema(),
         status=201,
         errors=creation.ERRORS,
+        job="$request.body#/metrics/0/job_id",
     ),
     Call("GET", "/metrics/export.csv", exports.export_csv, CSV.media_type, query=Filters),
     Call("GET", "/metrics/export.jsonl", exports.export_jsonl, JSONL.media_type, query=Filters),

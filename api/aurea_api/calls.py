@@ -44,6 +44,8 @@ class Call(NamedTuple):
     """The statuses of errors that no other call has."""
     is_open: bool = False
     """Whether anyone may call it."""
+    job: str = ""
+    """Where a request or its answer names a job, as an expression of OpenAPI; calls about that job may follow."""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,8 @@ from werkzeug.exceptions import BadRequest
 from aurea_api import idempotence
 from aurea_api.body import MIB, read_object
 from aurea_api.calls import Services
-from aurea_api.metric_fields import SHOWN_CHARACTERS, Fields, metric_schema, read_fields, to_event
+from aurea_api.errors import Error
+from aurea_api.metric_fields import EXAMPLE, SHOWN_CHARACTERS, Fields, metric_schema, read_fields, to_event
 from aurea_api.parameters import NoQuery
 from aurea_api.responses import json_response
 from aurea_api.rows import Row
@@ -56,13 +57,6 @@ class CreatedBatch(Struct, frozen=True):
     metrics: list[CreatedLine]
 
 
-class Refused(Struct, frozen=True):
-    """Why nothing was written: the first error, and the first of each metric that has one."""
-
-    error: str
-    errors: list[str]
-
-
 def batch_schema() -> dict[str, Any]:
     """The JSON schema of a batch."""
     metrics = {"type": "array", "minItems": 1, "maxItems": MOST_METRICS, "items": metric_schema()}
@@ -71,6 +65,7 @@ def batch_schema() -> dict[str, Any]:
         "properties": {"metrics": metrics},
         "required": ["metrics"],
         "additionalProperties": False,
+        "examples": [{"metrics": [EXAMPLE]}],
     }
 
 
@@ -86,7 +81,7 @@ def create_metrics(services: Services, _: NoQuery) -> Response:
     given = _metrics_of(read_object(request, MOST_BATCH_BYTES))
     items, errors = _read_each(given)
     if errors:
-        return json_response(Refused(errors[0], errors[:MOST_ERRORS]), 400)
+        return json_response(Error(errors[0], errors[:MOST_ERRORS]), 400)
     metrics, is_replayed = _write(services, items)
     lines = [
         CreatedLine(event_id=str(one["event_id"]), **{name: one[name] for name in CreatedLine.__struct_fields__[1:]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from typing import Any, NamedTuple
 
 from flask import Response, render_template, request
@@ -95,13 +96,13 @@ def _kind(schema: dict[str, Any]) -> str:
 
 def _curl(call: Call, *, asks_for_tokens: bool) -> str:
     required = [f"{one['name']}={one['schema']['enum'][0]}" for one in openapi.parameters_of(call) if _is_asked(one)]
-    parts = ["curl"]
+    parts = []
     if asks_for_tokens and not call.is_open:
         parts.append("-H 'Authorization: Bearer TOKEN'")
-    if call.method == "POST":
-        parts.append("-H 'Content-Type: application/json' -d @body.json")
+    if call.body is not None:
+        parts.append(f"-H 'Content-Type: application/json' -d '{json.dumps(call.body['examples'][0])}'")
     path = call.path.replace("{job_id}", "JOB") + ("?" + "&".join(required) if required else "")
-    return " ".join([*parts, f"'{request.host_url.rstrip('/')}{_server(PAGE)}{path}'"])
+    return "curl " + " \\\n    ".join([*parts, f"'{request.host_url.rstrip('/')}{_server(PAGE)}{path}'"])
 
 
 def _is_asked(parameter: dict[str, Any]) -> bool:

@@ -22,7 +22,16 @@ from aurea_api.tokens import Scope, Tokens
 from aurea_celery.errors import ConfigurationError
 
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost"})
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+FORWARDED = (
+    "Forwarded",
+    "Via",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+    "CF-Connecting-IP",
+    "True-Client-IP",
+)
 """A request with one of these came through a proxy, which may have let in anyone."""
 
 SCOPES: dict[str, Scope] = {"GET": "read", "HEAD": "read", "POST": "write"}
@@ -124,9 +133,12 @@ def is_loopback(address: str) -> bool:
     if address in LOCAL_NAMES:
         return True
     try:
-        return ipaddress.ip_address(address).is_loopback
+        found = ipaddress.ip_address(address)
     except ValueError:
         return False
+    # A socket of both families tells 127.0.0.1 as ::ffff:127.0.0.1.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 def _host(request: Request) -> str:

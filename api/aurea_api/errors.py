@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from typing import Annotated
 
 from flask import Blueprint, Response
+from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -24,6 +26,13 @@ SENTENCES = {
 }
 
 
+class Error(Struct, frozen=True):
+    """What went wrong, in one sentence; of a batch also the first error of each metric that has one."""
+
+    error: Annotated[str, Meta(examples=["Missing required field: token_count"])]
+    errors: list[str] | UnsetType = UNSET
+
+
 def register_error_handlers(blueprint: Blueprint) -> None:
     """Answer with JSON whatever goes wrong inside the blueprint's calls; the rest of the app is left alone."""
     for code in (400, 404, 413, 415):  # one by one: the host's handler of a code goes before ours of a class
@@ -38,7 +47,7 @@ def http_error(error: HTTPException) -> AnyResponse:
     response = error.get_response()
     is_ours = error.description != type(error).description
     sentence = error.description if is_ours else SENTENCES.get(response.status_code, error.name)
-    response.set_data(json_bytes({"error": sentence}))
+    response.set_data(json_bytes(Error(sentence or error.name)))
     response.content_type = "application/json"
     return response
 
@@ -48,7 +57,7 @@ def database_error(error: DatabaseError) -> Response:
     log_once_a_minute("api", logging.ERROR, "aurea-celery: %s", error)
     is_ours = isinstance(error, SchemaMismatch | DatabaseBusy)
     sentence = str(error) if is_ours else "the database is not available; try again in a few seconds"
-    response = json_response({"error": sentence}, 503)
+    response = json_response(Error(sentence), 503)
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 
@@ -56,4 +65,4 @@ def database_error(error: DatabaseError) -> Response:
 def fault(error: Exception) -> Response:
     """A bug of ours."""
     logger.error("aurea-celery: a call of the API failed", exc_info=error)
-    return json_response({"error": "the call failed because of a fault in aurea-celery; its log says more"}, 500)
+    return json_response(Error("the call failed because of a fault in aurea-celery; its log says more"), 500)

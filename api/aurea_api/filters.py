@@ -21,13 +21,20 @@ _TEXT = f"a text of at most {TEXT_MAX_CHARACTERS} characters without NUL"
 Text = Annotated[str, must_be(_TEXT, max_length=TEXT_MAX_CHARACTERS, pattern=r"^[^\x00]*$")]
 Status = Annotated[str, must_be(f"one of {', '.join(STATUSES)}", pattern=f"^({'|'.join(STATUSES)})$")]
 Tag = Annotated[
-    str, must_be("written NAME:VALUE, such as team:search", max_length=1000, pattern=r"^[^:\x00]{1,255}:[^\x00]*$")
+    str,
+    must_be(
+        "written NAME:VALUE, such as team:search",
+        max_length=1000,
+        pattern=r"^[^:\x00]{1,255}:[^\x00]*$",
+        examples=["team:search"],
+    ),
 ]
 Moment = Annotated[
     str,
     must_be(
         "a time with zone such as 2026-11-24T09:00:00Z, or how long ago, such as 15m, 24h, 7d or 2w",
         max_length=40,
+        examples=["24h", "2026-11-24T09:00:00Z"],
         pattern=r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+ -]\d{2}:\d{2})|[1-9][0-9]{0,4}[mhdw])$",
     ),
 ]

@@ -204,6 +204,15 @@ _SCHEMAS: dict[Callable[[str, Any], Any], dict[str, Any]] = {
         "additionalProperties": _TEXT | {"minLength": 0},
     },
 }
+EXAMPLE: Fields = {
+    "job_id": "job_123",
+    "task_name": "text_generation",
+    "model_used": "gpt-4",
+    "token_count": 500,
+    "latency_ms": 1250.5,
+    "cost_estimate": 0.015,
+}
+"""A metric as a client writes it."""
 
 
 def metric_schema() -> dict[str, Any]:
@@ -215,4 +224,5 @@ def metric_schema() -> dict[str, Any]:
         "required": always,
         "anyOf": [{"required": ["token_count"]}, {"required": sorted(PARTS)}],
         "additionalProperties": False,
+        "examples": [EXAMPLE],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from aurea_api import idempotence
 from aurea_api.calls import Call
+from aurea_api.errors import Error
 from aurea_api.parameters import words_of
 from aurea_api.rows import row_schema
 from aurea_celery._version import __version__
@@ -28,7 +30,7 @@ KEY = {
     "in": "header",
     "required": False,
     "description": "A text of your own: the same request with it again is answered alike, and not written again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 }
 ERRORS = {
     400: "A parameter or a field is missing, unknown or wrong; the sentence names it",
@@ -43,12 +45,10 @@ ERRORS = {
     501: "pyarrow is not installed where the API runs",
     503: "The database is away, or its tables are missing or of another release",
 }
-
-
-class Error(Struct, frozen=True):
-    """What went wrong, in one sentence."""
-
-    error: str
+ERROR_HEADERS = {
+    401: {"WWW-Authenticate": {"description": "How to say who you are", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "When to try again, in seconds", "schema": {"type": "integer"}}},
+}
 
 
 def describe(calls: Sequence[Call], server: str, *, asks_for_tokens: bool) -> dict[str, Any]:
@@ -59,7 +59,9 @@ def describe(calls: Sequence[Call], server: str, *, asks_for_tokens: bool) -> di
     security = {"bearer": {"type": "http", "scheme": "bearer"}}
     paths: dict[str, Any] = {}
     for call in calls:
-        paths.setdefault(call.path, {})[call.method.lower()] = _operation(call, asks_for_tokens=asks_for_tokens)
+        operation = _operation(call, asks_for_tokens=asks_for_tokens)
+        operation["responses"][str(call.status)] |= _links(call, calls)
+        paths.setdefault(call.path, {})[call.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -69,6 +71,7 @@ def describe(calls: Sequence[Call], server: str, *, asks_for_tokens: bool) -> di
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": server or "/"}],
+        "tags": _tags(calls),
         "paths": paths,
         "components": {"schemas": schemas} | ({"securitySchemes": security} if asks_for_tokens else {}),
     }
@@ -112,24 +115,46 @@ def summary_of(call: Call) -> str:
     return (inspect.getdoc(call.handler) or "").partition("\n")[0]
 
 
+def _tags(calls: Sequence[Call]) -> list[dict[str, str]]:
+    """What the calls are about: the module of their handlers, and the first line of its docstring."""
+    modules = {_tag(call): sys.modules[call.handler.__module__] for call in calls}
+    return [{"name": name, "description": (one.__doc__ or "").partition("\n")[0]} for name, one in modules.items()]
+
+
+def _tag(call: Call) -> str:
+    return call.handler.__module__.rpartition(".")[2]
+
+
+def _links(call: Call, calls: Sequence[Call]) -> dict[str, Any]:
+    """The calls about the job that an answer tells of."""
+    links = {
+        one.name: {"operationId": one.name, "parameters": {"job_id": call.job}}
+        for one in calls
+        if "{job_id}" in one.path
+    }
+    return {"links": links} if call.job else {}
+
+
 def _operation(call: Call, *, asks_for_tokens: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": call.name,
+        "tags": [_tag(call)],
         "summary": summary_of(call),
         "parameters": parameters_of(call),
         "responses": {str(call.status): _answer(call)} | _errors(call, asks_for_tokens=asks_for_tokens),
     }
     if call.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": call.body}}}
-    if asks_for_tokens and not call.is_open:
-        operation["security"] = [{"bearer": []}]
+    if asks_for_tokens:  # whoever has a token is told more by an open call
+        operation["security"] = [{"bearer": []}, *([{}] if call.is_open else [])]
     return operation
 
 
 def _answer(call: Call) -> dict[str, Any]:
     if isinstance(call.answer, str):
-        return {"description": "Done", "content": {call.answer: {}}}
-    return {"description": "Done", "content": {"application/json": {"schema": _reference(call.answer)}}}
+        return {"description": summary_of(call), "content": {call.answer: {}}}
+    said = (inspect.getdoc(call.answer) or "").partition("\n")[0]
+    return {"description": said, "content": {"application/json": {"schema": _reference(call.answer)}}}
 
 
 def _errors(call: Call, *, asks_for_tokens: bool) -> dict[str, Any]:
@@ -144,7 +169,8 @@ def _errors(call: Call, *, asks_for_tokens: bool) -> dict[str, Any]:
 def _error(call: Call, status: int) -> dict[str, Any]:
     # How an API that cannot answer feels is what its health is about.
     body = _reference(call.answer) if call.is_open and status == 503 else _reference(Error)  # noqa: PLR2004 - HTTP's
-    return {"description": ERRORS[status], "content": {"application/json": {"schema": body}}}
+    headers = {"headers": ERROR_HEADERS[status]} if status in ERROR_HEADERS else {}
+    return {"description": ERRORS[status], **headers, "content": {"application/json": {"schema": body}}}
 
 
 def _reference(kind: type[Struct]) -> dict[str, str]:
