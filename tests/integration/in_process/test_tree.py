@@ -10,7 +10,7 @@ import pytest
 from celery import chain, chord, group
 
 from aurea_celery import job
-from aurea_celery.storage.tree import Node, Tree, read_tree
+from aurea_celery.storage.tree import Tree, read_tree
 from tests.integration.in_process.tasks import Tasks
 from tests.integration.in_process.worker import Rows
 from tests.support.databases import connected
