@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from aurea_api.responses import json_bytes, json_response
 from aurea_celery._guard import log_once_a_minute
-from aurea_celery.errors import DatabaseBusy, DatabaseError, SchemaMismatch
+from aurea_celery.errors import DatabaseBusy, DatabaseError, RowsPruned, SchemaMismatch
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def register_error_handlers(blueprint: Blueprint) -> None:
         blueprint.register_error_handler(code, http_error)
     blueprint.register_error_handler(HTTPException, http_error)
     blueprint.register_error_handler(DatabaseError, database_error)
+    blueprint.register_error_handler(RowsPruned, rows_pruned)
     blueprint.register_error_handler(Exception, fault)
 
 
@@ -60,6 +61,11 @@ def database_error(error: DatabaseError) -> Response:
     response = json_response(Error(sentence), 503)
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
+
+
+def rows_pruned(error: RowsPruned) -> Response:
+    """What is asked was known once."""
+    return json_response({"error": str(error)}, 410)
 
 
 def fault(error: Exception) -> Response:

@@ -37,7 +37,7 @@ ERRORS = {
     401: "The request has no token that is known",
     403: "The token may read and not write, or there are no tokens and the request is from elsewhere",
     404: "Nothing is known of the job",
-    410: "It was posted and written before, and is not kept any more",
+    410: "It was there once, and is not kept any more",
     413: "The body is too large",
     415: "The body is not declared as application/json",
     422: "Something else was posted with this id or key before",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,11 +13,12 @@ from msgspec.structs import replace
 from aurea_api.calls import Services
 from aurea_api.filters import Filters, read_selection
 from aurea_api.parameters import Limit, Offset, must_be
+from aurea_celery.errors import RowsPruned
 from aurea_celery.storage.selection import By, Selection
 from aurea_celery.storage.spending import plain
 from aurea_celery.storage.totals import Totals, read_named_totals, read_totals, read_totals_of
 
-HOUR = timedelta(hours=1)
+HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
 
 Sort = Annotated[
     Literal["cost", "tasks", "tokens", "errors", "waste"], must_be("one of cost, tasks, tokens, errors, waste")
@@ -31,10 +33,27 @@ class Ranking(Filters, frozen=True, kw_only=True):
     offset: Offset = 0
 
 
+class Change(Struct, frozen=True, kw_only=True):
+    """By which part something is more than in the period before: 0.5 is half more, -1 nothing any more.
+
+    Sums are compared by the hour that has passed, so that a period which is not over can be compared with a full one.
+    What was nothing before, or is not known, has no change.
+    """
+
+    total_tasks: Decimal | None
+    total_tokens: Decimal | None
+    total_cost: Decimal | None
+    waste_cost: Decimal | None
+    avg_latency_ms: Decimal | None
+    p95_latency_ms: Decimal | None
+    error_share: Decimal | None
+
+
 class Summary(Struct, frozen=True, kw_only=True):
     """What executions came to, from ``since`` until before ``until``, and in the period of that length before.
 
-    Rates are over the part of the period that has passed; they and ``previous`` are null where it has no beginning.
+    Rates are over the part of the period that has passed. They, ``previous`` and ``change`` are null where it has no
+    beginning, and the latter two where retention has dropped the rows that know.
     """
 
     since: datetime | None
@@ -43,22 +62,25 @@ class Summary(Struct, frozen=True, kw_only=True):
     cost_per_hour: Decimal | None
     totals: Totals
     previous: Totals | None
+    change: Change | None
 
 
 class RankedTask(Struct, frozen=True, kw_only=True):
-    """What the executions of a task came to, and in the period before, if there were any."""
+    """What the executions of a task came to, and in the period before, if there were any then."""
 
     task_name: str
     totals: Totals
     previous: Totals | None
+    change: Change | None
 
 
 class RankedModel(Struct, frozen=True, kw_only=True):
-    """What the executions came to on a model, and in the period before, if there were any."""
+    """What the executions came to on a model, and in the period before, if there were any then."""
 
     model: str
     totals: Totals
     previous: Totals | None
+    change: Change | None
 
 
 class TaskRanking(Struct, frozen=True, kw_only=True):
@@ -77,68 +99,101 @@ class ModelRanking(Struct, frozen=True, kw_only=True):
     models: list[RankedModel]
 
 
+class _Periods(NamedTuple):
+    """What is asked, the same in the period before, and the part of its hours that has passed by now."""
+
+    now: Selection
+    before: Selection | None
+    hours: Decimal | None
+    passed: Decimal | None
+
+
 class _Ranked(NamedTuple):
-    selection: Selection
+    periods: _Periods
     lines: dict[str, Totals]
     previous: dict[str, Totals]
 
 
 def summary(services: Services, filters: Filters) -> Summary:
     """What executions came to: tokens, cost, latency, errors and waste, and the same for the period before."""
-    now = datetime.now(UTC)
-    selection = read_selection(filters, now).in_quarters()
-    before = _before(selection, now)
+    periods = _periods(filters)
     with services.store.connect() as connection:
-        totals = read_totals(connection, selection)
-        previous = read_totals(connection, before) if before else None
-    hours = _hours(selection, now)
+        totals = read_totals(connection, periods.now)
+        previous = None
+        with suppress(RowsPruned):
+            previous = read_totals(connection, periods.before) if periods.before else None
+    hours = periods.hours
     return Summary(
-        since=selection.since,
-        until=selection.until,
+        since=periods.now.since,
+        until=periods.now.until,
         tasks_per_hour=plain(round(totals.total_tasks / hours, 6)) if hours else None,
         cost_per_hour=plain(round(totals.total_cost / hours, 12)) if hours else None,
         totals=totals,
         previous=previous,
+        change=_change(totals, previous, periods),
     )
 
 
 def task_totals(services: Services, query: Ranking) -> TaskRanking:
     """What each task came to, and in the period before."""
     found = _ranked(services, query, "task")
-    lines = [
-        RankedTask(task_name=name, totals=totals, previous=found.previous.get(name))
-        for name, totals in found.lines.items()
-    ]
-    return TaskRanking(since=found.selection.since, until=found.selection.until, tasks=lines)
+    lines = [RankedTask(task_name=name, **_compared(found, name)) for name in found.lines]
+    return TaskRanking(since=found.periods.now.since, until=found.periods.now.until, tasks=lines)
 
 
 def model_totals(services: Services, query: Ranking) -> ModelRanking:
     """What each model came to, and in the period before."""
     found = _ranked(services, query, "model")
-    lines = [
-        RankedModel(model=name, totals=totals, previous=found.previous.get(name))
-        for name, totals in found.lines.items()
-    ]
-    return ModelRanking(since=found.selection.since, until=found.selection.until, models=lines)
+    lines = [RankedModel(model=name, **_compared(found, name)) for name in found.lines]
+    return ModelRanking(since=found.periods.now.since, until=found.periods.now.until, models=lines)
 
 
 def _ranked(services: Services, query: Ranking, by: By) -> _Ranked:
-    now = datetime.now(UTC)
-    selection = read_selection(query, now).in_quarters()
-    before = _before(selection, now)
+    periods = _periods(query)
+    sort, limit, offset = query.sort, query.limit, query.offset
     with services.store.connect() as connection:
-        lines = read_named_totals(connection, selection, by, sort=query.sort, limit=query.limit, offset=query.offset)
-        previous = read_totals_of(connection, before, by, list(lines)) if before else {}
-    return _Ranked(selection, lines, previous)
+        lines = read_named_totals(connection, periods.now, by, sort=sort, limit=limit, offset=offset)
+        previous: dict[str, Totals] = {}
+        with suppress(RowsPruned):
+            previous = read_totals_of(connection, periods.before, by, list(lines)) if periods.before else {}
+    return _Ranked(periods, lines, previous)
 
 
-def _before(selection: Selection, now: datetime) -> Selection | None:
-    """The period before; that of one which is not over ends where it begins, and is as long as it will be."""
-    return replace(selection, until=selection.until or now).in_quarters().before()
+def _compared(found: _Ranked, name: str) -> dict[str, Any]:
+    totals, previous = found.lines[name], found.previous.get(name)
+    return {"totals": totals, "previous": previous, "change": _change(totals, previous, found.periods)}
 
 
-def _hours(selection: Selection, now: datetime) -> Decimal | None:
-    if selection.since is None:
+def _periods(filters: Filters) -> _Periods:
+    """The period before one that is not over ends where that begins, and is as long as that will be."""
+    now = datetime.now(UTC)
+    selection = read_selection(filters, now).in_quarters()
+    whole = replace(selection, until=selection.until or now).in_quarters()
+    if whole.since is None or whole.until is None:
+        return _Periods(selection, None, None, None)
+    hours = _hours(min(whole.until, now) - whole.since)
+    return _Periods(selection, whole.before(), hours, hours / _hours(whole.until - whole.since))
+
+
+def _change(totals: Totals, previous: Totals | None, periods: _Periods) -> Change | None:
+    if previous is None or periods.passed is None:
         return None
-    passed = min(selection.until or now, now) - selection.since
-    return Decimal(passed / timedelta(microseconds=1)) / Decimal(HOUR / timedelta(microseconds=1))
+    return Change(
+        total_tasks=_more(totals.total_tasks, previous.total_tasks * periods.passed),
+        total_tokens=_more(totals.total_tokens, previous.total_tokens * periods.passed),
+        total_cost=_more(totals.total_cost, previous.total_cost * periods.passed),
+        waste_cost=_more(totals.waste.total_cost, previous.waste.total_cost * periods.passed),
+        avg_latency_ms=_more(totals.avg_latency_ms, previous.avg_latency_ms),
+        p95_latency_ms=_more(totals.p95_latency_ms, previous.p95_latency_ms),
+        error_share=_more(totals.error_share, previous.error_share),
+    )
+
+
+def _more(now: Decimal | float | None, before: Decimal | float | None) -> Decimal | None:
+    if now is None or not before:
+        return None
+    return plain(round(Decimal(str(now)) / Decimal(str(before)) - 1, 6))
+
+
+def _hours(period: timedelta) -> Decimal:
+    return Decimal(period // MICROSECOND) / (HOUR // MICROSECOND)

@@ -55,14 +55,14 @@ def horizon(connection: sa.Connection) -> datetime | None:
     return found
 
 
-def require_rows_since(connection: sa.Connection, since: datetime, what: str) -> None:
-    """Make sure that no rows since a time were dropped; ``what`` needs them.
+def require_rows_since(connection: sa.Connection, since: datetime | None, what: str) -> None:
+    """Make sure that no rows since a time (None: ever) were dropped; ``what`` needs them.
 
     Raises:
         RowsPruned: If some were.
     """
     pruned_until = horizon(connection)
-    if pruned_until is not None and since < pruned_until:
+    if pruned_until is not None and (since is None or since < pruned_until):
         raise RowsPruned(
             f"{what} is not known from before {pruned_until:%Y-%m-%d}, because retention has dropped the rows;"
             " ask from that day on"

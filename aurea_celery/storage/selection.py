@@ -1,8 +1,9 @@
 """Which executions a question is about, and the cheapest relation that answers it exactly.
 
 Sums per quarter of an hour know time, task, provider, model and status; those per job know job, task, model and status.
-What asks for a tag, or for a job within a time, reads the rows, which have an index for each. A time is widened to full
-quarters whatever is read, so that all answers about it agree.
+What asks for a tag, or for a job within a time, reads the rows, which have an index for each; where retention has
+dropped some of them it is refused, so that no answer gives a part for the whole. A time is widened to full quarters
+whatever is read, so that all answers about it agree.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+import sqlalchemy as sa
 from msgspec import Struct, json
 from msgspec.structs import replace
 
-from aurea_celery.storage.rollups import LATENCIES, QUARTERS
+from aurea_celery.storage.retention import require_rows_since
+from aurea_celery.storage.rollups import LATENCIES, QUARTERS, Rollup
+from aurea_celery.storage.schema import metrics_jobs
 
 By = Literal["task", "model", "provider", "status"]
 NAMES: dict[By, str] = {
@@ -23,6 +27,7 @@ NAMES: dict[By, str] = {
     "status": "status",
 }
 QUARTER_SECONDS = 900
+NEVER, FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -71,29 +76,53 @@ def start_of_quarter(time: datetime) -> datetime:
     return datetime.fromtimestamp(time.timestamp() // QUARTER_SECONDS * QUARTER_SECONDS, UTC)
 
 
-def sums(selection: Selection, by: By | None = None, *, needs_time: bool = False) -> Relation:
+def sums(
+    connection: sa.Connection, selection: Selection, by: By | None = None, *, needs_time: bool = False
+) -> Relation:
     """A relation with the measures of the rollups and ``status``, the name it is wanted by, and ``quarter_at``.
 
     The selection is one in full quarters.
+
+    Raises:
+        RowsPruned: If only rows know it, and retention has dropped some of these.
     """
     if _needs_rows(selection) or (selection.jobs and (needs_time or by == "provider")):
-        rows = _filtered("metrics", selection, "created_at", "coalesce(provider_name, '')")
-        return Relation(f"({QUARTERS.sums(rows.sql)}) AS quarters", rows.values)
+        return _of_rows(connection, QUARTERS, selection)
     return _filtered("metrics_job" if selection.jobs else "metrics_15m", selection, "quarter_at", "provider_name")
 
 
-def latencies(selection: Selection) -> Relation:
-    """A relation of ``quarter_at``, the names, ``bucket`` and ``executions``. The selection is one in full quarters."""
-    if not selection.jobs and not _needs_rows(selection):
-        return _filtered("metrics_latency_15m", selection, "quarter_at", "provider_name")
-    rows = _filtered("metrics", selection, "created_at", "coalesce(provider_name, '')")
-    return Relation(f"({LATENCIES.sums(rows.sql)}) AS quarters", rows.values)
+def latencies(connection: sa.Connection, selection: Selection) -> Relation:
+    """A relation of ``quarter_at``, the names, ``bucket`` and ``executions``. The selection is one in full quarters.
+
+    Raises:
+        RowsPruned: If only rows know it, and retention has dropped some of these.
+    """
+    if selection.jobs or _needs_rows(selection):
+        return _of_rows(connection, LATENCIES, selection)
+    return _filtered("metrics_latency_15m", selection, "quarter_at", "provider_name")
 
 
 def _needs_rows(selection: Selection) -> bool:
     """Whether no sums know it."""
     is_within_time = selection.since is not None or selection.until is not None
     return bool(selection.tags or (selection.jobs and (is_within_time or selection.providers)))
+
+
+def _of_rows(connection: sa.Connection, rollup: Rollup, selection: Selection) -> Relation:
+    """What a rollup would hold of the selection, made of its rows."""
+    require_rows_since(connection, _begin(connection, selection), "what these executions came to")
+    rows = _filtered("metrics", selection, "created_at", "coalesce(provider_name, '')")
+    return Relation(f"({rollup.sums(rows.sql)}) AS quarters", rows.values)
+
+
+def _begin(connection: sa.Connection, selection: Selection) -> datetime | None:
+    """The time before which nothing belongs to the selection, as far as that is known without its rows."""
+    since = selection.since
+    if not selection.jobs:
+        return since
+    jobs = metrics_jobs.c
+    first = connection.scalar(sa.select(sa.func.min(jobs.first_at)).where(jobs.job_id.in_(selection.jobs)))
+    return max(since or NEVER, first or FOREVER)
 
 
 def _filtered(table: str, selection: Selection, time: str, provider: str) -> Relation:

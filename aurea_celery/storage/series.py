@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from aurea_celery.storage.latencies import bucket_ms
 from aurea_celery.storage.selection import NAMES, By, Relation, Selection, latencies, sums
-from aurea_celery.storage.spending import plain
+from aurea_celery.storage.spending import ALL, WASTED, plain, priced_share
 from aurea_celery.storage.totals import FAILED
 
 Measure = Literal[
@@ -53,19 +53,21 @@ RATIOS: dict[str, str] = {
     "latency_avg": "sum(latency_ms) / nullif(sum(executions), 0)",
 }
 PERCENTILES: dict[str, int] = {"latency_p50": 50, "latency_p95": 95, "latency_p99": 99}
-UNPRICED = {"cost": "sum(unpriced_tokens)", "waste": "sum(wasted_unpriced_tokens)"}
-"""The tokens that a measure of money does not know the cost of."""
+MONEY = {"cost": ALL, "waste": WASTED}
+"""Whose tokens a measure of money is about."""
 
 
 class Series(Struct, frozen=True, kw_only=True):
     """A value for each point. Sums are 0 where nothing ran, shares and latencies are not known there.
 
-    ``unpriced_tokens`` are beside each value of a measure of money: those whose cost it does not hold.
+    Beside each value of a measure of money are the tokens whose cost it does not hold, and the share of the others; see
+    :func:`~aurea_celery.storage.spending.priced_share`.
     """
 
     name: str | None
     values: list[Value]
     unpriced_tokens: list[int] | None = None
+    priced_share: list[Decimal | None] | None = None
 
 
 class Asked(NamedTuple):
@@ -83,21 +85,33 @@ def read_series(connection: sa.Connection, asked: Asked, begins: list[datetime])
     Names are ranked by the sum over all points; those of shares and latencies by their executions.
     """
     names = _greatest(connection, asked) if asked.by else []
-    found: dict[str | None, Series] = {}
-    for name in (*names[: asked.most_series], None) if len(names) > asked.most_series or not asked.by else names:
-        is_money = asked.measure in UNPRICED
-        values: list[Value] = [0 if asked.measure in SUMS else None] * len(begins)
-        found[name] = Series(name=name, values=values, unpriced_tokens=[0] * len(begins) if is_money else None)
+    shown: list[str | None] = [*names[: asked.most_series]]
+    if len(names) > asked.most_series or not asked.by:
+        shown.append(None)
+    found = {name: _nothing(asked.measure, name, len(begins)) for name in shown}
     for row in _points(connection, asked, names[: asked.most_series], begins):
-        found[row.name].values[row.point - 1] = _value(asked.measure, row.value)
-        if asked.measure in UNPRICED:
-            (found[row.name].unpriced_tokens or [])[row.point - 1] = int(row.unpriced_tokens)
+        series, place = found[row.name], row.point - 1
+        series.values[place] = _value(asked.measure, row.value)
+        if series.unpriced_tokens is not None and series.priced_share is not None:
+            series.unpriced_tokens[place] = int(row.unpriced_tokens)
+            series.priced_share[place] = priced_share(int(row.tokens), int(row.unpriced_tokens))
     return list(found.values())
+
+
+def _nothing(measure: Measure, name: str | None, points: int) -> Series:
+    """The series of a name for which nothing ran."""
+    is_money = measure in MONEY
+    return Series(
+        name=name,
+        values=[0 if measure in SUMS else None] * points,
+        unpriced_tokens=[0] * points if is_money else None,
+        priced_share=[None] * points if is_money else None,
+    )
 
 
 def _greatest(connection: sa.Connection, asked: Asked) -> list[str]:
     """The names with the most, one more than is asked for."""
-    relation = sums(asked.selection, asked.by, needs_time=True)
+    relation = sums(connection, asked.selection, asked.by, needs_time=True)
     measure = SUMS.get(asked.measure, SUMS["tasks"])
     statement = (
         f"SELECT {NAMES[asked.by or 'task']} AS name FROM {relation.sql}"  # noqa: S608 - our own names
@@ -109,18 +123,18 @@ def _greatest(connection: sa.Connection, asked: Asked) -> list[str]:
 def _points(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
     if asked.measure in PERCENTILES:
         return _percentiles(connection, asked, names, begins)
-    relation = sums(asked.selection, asked.by, needs_time=True)
-    values = SUMS | RATIOS
+    relation = sums(connection, asked.selection, asked.by, needs_time=True)
+    values, of = SUMS | RATIOS, MONEY.get(asked.measure, ALL)
     statement = (
-        f"SELECT {_keys(asked.by)}, {values[asked.measure]} AS value,"  # noqa: S608 - our own names
-        f" {UNPRICED.get(asked.measure, '0')} AS unpriced_tokens FROM {relation.sql} GROUP BY 1, 2"
+        f"SELECT {_keys(asked.by)}, {values[asked.measure]} AS value, sum({of.tokens}) AS tokens,"  # noqa: S608 - ours
+        f" sum({of.unpriced_tokens}) AS unpriced_tokens FROM {relation.sql} GROUP BY 1, 2"
     )
     return connection.execute(sa.text(statement), _values(relation, names, begins))
 
 
 def _percentiles(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
     """For each point and name the first bucket that holds the percentile."""
-    relation = latencies(asked.selection)
+    relation = latencies(connection, asked.selection)
     statement = (
         "SELECT point, name, min(bucket) AS value FROM ("  # noqa: S608 - our own names
         "SELECT point, name, bucket, sum(executions) OVER (PARTITION BY point, name ORDER BY bucket) AS until_here,"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from msgspec import Struct
 
+from aurea_celery.errors import RowsPruned
 from aurea_celery.storage.latencies import Histogram, percentile
 from aurea_celery.storage.selection import NAMES, By, Relation, Selection, latencies, sums
 from aurea_celery.storage.spending import ALL, REDELIVERED, WASTED, Spending, plain, priced_share, spending
@@ -56,8 +57,12 @@ class Totals(Struct, frozen=True, kw_only=True):
 
 
 def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
-    """What all of a selection comes to; it is one in full quarters."""
-    relation = sums(selection)
+    """What all of a selection comes to; it is one in full quarters.
+
+    Raises:
+        RowsPruned: If only rows know it, and retention has dropped some of these. So do the others here.
+    """
+    relation = sums(connection, selection)
     row = connection.execute(sa.text(f"SELECT {_SUMS} FROM {relation.sql}"), relation.values).one()  # noqa: S608 - ours
     return Totals(**_measures(row, _histograms(connection, selection, None).get(None, Histogram())))
 
@@ -66,7 +71,7 @@ def read_named_totals(
     connection: sa.Connection, selection: Selection, by: By, *, sort: Sort, limit: int, offset: int
 ) -> dict[str, Totals]:
     """A page of what each name comes to, the greatest first; the selection is one in full quarters."""
-    relation = _by_name(sums(selection, by), by)
+    relation = _by_name(sums(connection, selection, by), by)
     statement = (
         f"SELECT name, {_SUMS} FROM {relation.sql} GROUP BY name"  # noqa: S608 - our own names
         f" ORDER BY {COLUMNS[sort]} DESC, name LIMIT :limit OFFSET :offset"
@@ -77,7 +82,7 @@ def read_named_totals(
 
 def read_totals_of(connection: sa.Connection, selection: Selection, by: By, names: list[str]) -> dict[str, Totals]:
     """What each of some names comes to, if anything; the selection is one in full quarters."""
-    relation = _by_name(sums(selection, by), by)
+    relation = _by_name(sums(connection, selection, by), by)
     statement = f"SELECT name, {_SUMS} FROM {relation.sql} WHERE name = ANY(:names) GROUP BY name"  # noqa: S608 - ours
     rows = connection.execute(sa.text(statement), relation.values | {"names": names}).all()
     return _named(connection, selection, by, rows)
@@ -103,8 +108,11 @@ _SUMS = (
 def _histograms(
     connection: sa.Connection, selection: Selection, by: By | None, names: list[str] | None = None
 ) -> dict[str | None, Histogram]:
-    """The latencies by name; those of all under None."""
-    relation = latencies(selection)
+    """The latencies by name; those of all under None. None of a job of which retention has dropped rows."""
+    try:
+        relation = latencies(connection, selection)
+    except RowsPruned:  # sums per job are kept, and no histograms
+        return {}
     name, where, values = "CAST(NULL AS text)", "true", relation.values
     if by is not None:
         name, where, values = NAMES[by], f"{NAMES[by]} = ANY(:names)", values | {"names": names or []}

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import Struct
 
+from aurea_celery.storage.schema import metrics_jobs
 from aurea_celery.storage.spending import plain, priced_share
 
 MOST_ROWS = 10_000
@@ -71,7 +72,11 @@ class Node(Struct, kw_only=True):
 
 
 class Tree(Struct, frozen=True, kw_only=True):
-    """A job's nodes, each after its parent; ``is_cut`` if it has more than :data:`MOST_ROWS` rows."""
+    """A job's nodes, each after its parent.
+
+    ``is_cut`` if the job has spent more than they show: it has more than :data:`MOST_ROWS` rows, or retention has
+    dropped some.
+    """
 
     job_id: str
     executions: int
@@ -80,12 +85,17 @@ class Tree(Struct, frozen=True, kw_only=True):
 
 
 def read_tree(connection: sa.Connection, job_id: str) -> Tree | None:
-    """The tree of a job; None if it has no rows."""
-    rows = connection.execute(_EXECUTIONS, {"job_id": job_id, "most": MOST_ROWS}).all()
-    if not rows:
+    """The tree of a job; None if nothing is known of it."""
+    job = connection.execute(sa.select(metrics_jobs).where(metrics_jobs.c.job_id == job_id)).one_or_none()
+    if job is None:
         return None
-    is_cut = bool(connection.scalar(_HAS_MORE, {"job_id": job_id, "most": MOST_ROWS}))
-    return Tree(job_id=job_id, executions=len(rows), is_cut=is_cut, nodes=grow(rows))
+    nodes = grow(connection.execute(_EXECUTIONS, {"job_id": job_id, "most": MOST_ROWS}))
+    shown = Sums()
+    for node in nodes:
+        shown.add(node.direct)
+    of_job = (job.executions, job.token_count, job.cost_estimate)
+    is_cut = (shown.executions, shown.total_tokens, shown.total_cost) != of_job
+    return Tree(job_id=job_id, executions=shown.executions, is_cut=is_cut, nodes=nodes)
 
 
 def grow(rows: Iterable[Any]) -> list[Node]:
@@ -180,7 +190,4 @@ _EXECUTIONS = sa.text(
     " min(CAST(parent_event_id AS text)) AS parent_event_id"
     " FROM (SELECT * FROM metrics WHERE job_id = :job_id ORDER BY created_at, id LIMIT :most) AS first_rows"
     " GROUP BY event_id, created_at ORDER BY min(started_at), event_id"
-)
-_HAS_MORE = sa.text(
-    "SELECT EXISTS (SELECT FROM metrics WHERE job_id = :job_id ORDER BY created_at, id LIMIT 1 OFFSET :most)"
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurea_api import create_app
+from aurea_celery.clock import to_us
 from aurea_celery.events import STATUSES
 from aurea_celery.storage.selection import Selection, start_of_quarter
 from tests.support import history
 from tests.support.api import get
 from tests.support.databases import Databases, connected
-from tests.support.recorded import write
+from tests.support.recorded import execution, write
 
 EXECUTIONS = 400
 Parameters = list[tuple[str, str]]
@@ -134,6 +135,9 @@ def test_a_summary_is_the_sum_of_the_rows(client: FlaskClient, filled_url: str, 
         assert timedelta(0) <= until - question[1][1] < timedelta(minutes=15)
         (before,) = Rows(filled_url, given_, (since - (until - since)).isoformat(), since.isoformat()).select(SUMS)
         assert sums_of(answer["previous"]) == tuple(before)
+        for name, place in {"total_tasks": 0, "total_tokens": 2, "total_cost": 6, "waste_cost": 9}.items():
+            more = round(Decimal(expected[place]) / before[place] - 1, 6) if before[place] else None
+            assert answer["change"][name] == more
 
 
 @asking
@@ -213,6 +217,25 @@ def test_a_series_adds_up_to_the_rows(
     lines = [*answer["series"], *([answer["other"]] if answer["other"] else [])]
     assert len(answer["series"]) <= int(series["series"])
     assert [sum(one["values"][number] for one in lines) for number in range(len(points))] == expected
+
+
+@pytest.mark.parametrize("measure", ["cost", "waste"])
+def test_beside_money_is_how_much_of_it_is_known(client: FlaskClient, filled_url: str, measure: str) -> None:
+    asked = [("measure", measure), ("interval", "1d"), ("since", "2025-10-24T00:00:00Z")]
+    asked += [("until", "2025-10-26T00:00:00Z"), ("by", "status"), ("status", "success"), ("status", "failure")]
+
+    answer = ask(client, "/metrics/timeseries", asked)
+
+    rows = Rows(filled_url, [], "2025-10-25T00:00:00Z", "2025-10-26T00:00:00Z")
+    sums = rows.select("status, sum(unpriced_tokens), sum(token_count)", "GROUP BY 1")
+    of_status = {status: (unpriced, tokens) for status, unpriced, tokens in sums}
+    if measure == "waste":
+        of_status["success"] = (0, 0)
+    assert {one["name"] for one in answer["series"]} == {"success", "failure"}
+    for one in answer["series"]:
+        unpriced, tokens = of_status[one["name"]]
+        assert one["unpriced_tokens"] == [0, unpriced]
+        assert one["priced_share"] == [None, Decimal((tokens - unpriced) * 10**6 // tokens) / 10**6 if tokens else None]
 
 
 def test_a_local_day_of_25_hours_is_one_point(client: FlaskClient) -> None:
@@ -325,6 +348,22 @@ def test_a_cursor_of_another_order_is_refused(client: FlaskClient) -> None:
     cursor = ask(client, "/metrics/jobs", [("limit", "1")])["next_cursor"]
 
     assert get(client, f"/metrics/jobs?sort=cost&cursor={cursor}").status == 400
+
+
+def test_a_period_that_is_not_over_is_compared_by_the_hour(database_url: str) -> None:
+    """Two tasks in each of the two hours before, and two since: since the beginning of the last full hour."""
+    since = start_of_quarter(datetime.now(UTC) - timedelta(hours=1))
+    times = [since - timedelta(minutes=minutes) for minutes in (100, 80, 40, 20)] + [since, since]
+    write(database_url, *(execution(ended_at_us=to_us(time)) for time in times))
+    asked = [("since", since.isoformat()), ("until", (since + timedelta(hours=2)).isoformat())]
+
+    answer = ask(create_app(database_url).test_client(), "/metrics/summary", asked)
+
+    assert (answer["totals"]["total_tasks"], answer["previous"]["total_tasks"]) == (2, 4)
+    for name in ("total_tasks", "total_tokens", "total_cost"):
+        assert float(answer["change"][name]) == pytest.approx(float(answer["tasks_per_hour"]) / 2 - 1, abs=1e-5)
+    assert answer["change"]["avg_latency_ms"] == answer["change"]["p95_latency_ms"] == 0
+    assert (answer["change"]["error_share"], answer["change"]["waste_cost"]) == (None, None)
 
 
 def test_a_period_without_an_end_goes_on_until_now(client: FlaskClient) -> None:

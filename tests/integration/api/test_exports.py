@@ -25,7 +25,9 @@ from aurea_celery.clock import new_event_id, to_us
 from aurea_celery.errors import DatabaseUnavailable
 from aurea_celery.storage import export
 from aurea_celery.storage.database import create_engine
-from aurea_celery.storage.export import NAMESfrom aurea_celery.storage.schema import metrics
+from aurea_celery.storage.export import NAMES, PIECE_ROWS, read_pieces
+from aurea_celery.storage.formats import FORMULA
+from aurea_celery.storage.schema import metrics
 from aurea_celery.storage.selection import Selection
 from tests.support.api import METRIC, get, post, read_json
 from tests.support.databases import connected, scalar
