@@ -9,8 +9,10 @@ from typing import Any
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.calls import call_of, count_call
 from aurea_celery.capture.context import current_execution, with_cost
+from aurea_celery.errors import UsageError
 from aurea_celery.events import Usage
-from aurea_celery.usage import read_part, read_usage
+from aurea_celery.usage import Reading, read_part, read_usage
+from aurea_celery.usage.fields import text
 
 US_PER_MS = 1000
 LONGEST_MS = 10**12
@@ -58,7 +60,8 @@ def record_usage(
         latency_ms: How long the call took, in milliseconds; what is no time (negative, NaN) counts as not known.
         time_to_first_token_ms: How long the first token took, in milliseconds; the same.
 
-    Outside of an execution, and with counts that cannot be true, nothing is recorded; nothing is ever raised.
+    Outside of an execution nothing is recorded. Of counts that cannot be true none is, but the call is there, with its
+    cost if you say it. Nothing is ever raised.
 
     >>> from aurea_celery import monitor_task, record_usage
     >>> @monitor_task("job_1", "greet")
@@ -77,26 +80,27 @@ def record_usage(
             "a thread that a task starts is outside, unless it runs carry_context(function)",
         )
         return
-    reading = usage = None
+    counts = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "total_tokens": total_tokens,
+        "cache_read_input_tokens": cache_read_input_tokens,
+        "cache_write_input_tokens": cache_write_input_tokens,
+        "cache_write_1h_input_tokens": cache_write_1h_input_tokens,
+        "reasoning_output_tokens": reasoning_output_tokens,
+        "input_audio_tokens": input_audio_tokens,
+        "output_audio_tokens": output_audio_tokens,
+    }
+    contradiction = None
+    try:
+        reading = _read(response, counts)
+    except UsageError as error:
+        reading, contradiction = Reading(Usage(), model=text(response, "model")), error
     if response is not None:
-        reading = read_part(response)
-        usage = reading.usage if reading else read_usage(response)
         execution.note_counted(response)
-    if usage is None:
-        usage = Usage(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            total_tokens=total_tokens,
-            cache_read_input_tokens=cache_read_input_tokens,
-            cache_write_input_tokens=cache_write_input_tokens,
-            cache_write_1h_input_tokens=cache_write_1h_input_tokens,
-            reasoning_output_tokens=reasoning_output_tokens,
-            input_audio_tokens=input_audio_tokens,
-            output_audio_tokens=output_audio_tokens,
-        )
     call = call_of(
         reading,
-        usage,
+        reading.usage,
         model=model,
         provider=provider,
         service_tier=service_tier,
@@ -105,7 +109,22 @@ def record_usage(
     )
     if cost_usd is not None:
         call = with_cost(call, lambda: cost_usd, "cost_usd is")
-    count_call(execution, call, response_id=reading.response_id if reading else None)
+    count_call(execution, call, response_id=reading.response_id)
+    if contradiction is not None:
+        raise contradiction
+
+
+def _read(response: Any, counts: dict[str, int | None]) -> Reading:
+    """What a response says of itself, or the counts that are given.
+
+    Raises:
+        UsageError: If the counts contradict each other.
+    """
+    reading = None if response is None else read_part(response)
+    if reading is not None:
+        return reading
+    usage = None if response is None else read_usage(response)
+    return Reading(Usage(**counts) if usage is None else usage)
 
 
 def _to_microseconds(milliseconds: float | None) -> int | None:

@@ -7,8 +7,10 @@ from typing import Any
 
 from aurea_celery._guard import guarded
 from aurea_celery.capture.context import Execution
+from aurea_celery.errors import UsageError
 from aurea_celery.events import ModelCall, Usage
 from aurea_celery.usage import Reading, read_response, read_usage
+from aurea_celery.usage.fields import text
 
 PAIR = 2
 
@@ -36,7 +38,11 @@ def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
     """
     if execution.has_calls or result is None or any(result is one for one in execution.counted):
         return
-    reading = read_result(result) if monitored else read_response(result)
+    contradiction = None
+    try:
+        reading = read_result(result) if monitored else read_response(result)
+    except UsageError as error:  # the call was made, whatever it used
+        reading, contradiction = Reading(Usage(), model=text(result, "model")), error
     if reading is not None:
         execution.note_counted(result)
         execution.add_call(
@@ -48,6 +54,8 @@ def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
                 service_tier=reading.service_tier,
             )
         )
+    if contradiction is not None:
+        raise contradiction
 
 
 def _total(value: Any) -> Usage | None:

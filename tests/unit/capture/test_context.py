@@ -17,6 +17,7 @@ from celery import Celery, signals
 from aurea_celery import carry_context, job, monitor_task, record_usage
 from aurea_celery.capture.context import current_job
 from aurea_celery.errors import UsageError
+from aurea_celery.events import ModelCall, Usage
 from aurea_celery.testing import recording
 from tests.support.sinks import RecordingSink
 
@@ -94,18 +95,18 @@ def test_an_own_cost_is_kept_to_the_last_digit(sink: RecordingSink) -> None:
 
 
 @pytest.mark.parametrize("counts", [{"input_tokens": -1}, {"total_tokens": True}])
-def test_what_cannot_be_true_is_neither_recorded_nor_raised(
+def test_of_counts_that_cannot_be_true_none_is_recorded_and_nothing_raised(
     sink: RecordingSink, counts: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AUREA_RAISE_ERRORS")
 
     @monitor_task("job", "task")
     def work() -> str:
-        record_usage(model="gpt-4", **counts)  # type: ignore[arg-type]  # wrong on purpose
+        record_usage(model="gpt-4", cost_usd="0.5", **counts)  # type: ignore[arg-type]  # wrong on purpose
         return "done"
 
     assert work() == "done"
-    assert sink.last.calls == ()
+    assert sink.last.calls == (ModelCall(usage=Usage(), model="gpt-4", cost_usd=Decimal("0.5")),)
 
 
 def test_under_our_own_tests_it_is_raised(sink: RecordingSink) -> None:

@@ -60,3 +60,17 @@ def test_a_time_that_is_none_is_not_known_and_the_event_can_be_written(
     assert (call.latency_us, call.time_to_first_token_us) == (expected, expected)
     event = make_event(calls=(call,))
     assert decode_event(encode(event)) == event
+
+
+@pytest.mark.parametrize("is_returned", [False, True])
+def test_a_response_that_contradicts_itself_is_a_call_all_the_same(
+    sink: RecordingSink, monkeypatch: pytest.MonkeyPatch, is_returned: bool
+) -> None:
+    """It was paid for: without the call nothing would say that its usage is not known."""
+    monkeypatch.delenv("AUREA_RAISE_ERRORS")
+    usage = {"prompt_tokens": 10, "completion_tokens": 50, "prompt_tokens_details": {"cached_tokens": 20}}
+    response = {"model": "gpt-5", "usage": usage}
+
+    call = recorded(sink, (lambda: response) if is_returned else lambda: record_usage(response))
+
+    assert (call.usage, call.model) == (Usage(), "gpt-5")
