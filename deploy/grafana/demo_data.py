@@ -18,7 +18,7 @@ from aurea_celery.storage.budgets import BudgetKey, set_budget
 from aurea_celery.storage.database import create_engine
 from aurea_celery.storage.write import Writer
 
-DAYS = 8
+DAYS = 14
 BATCH = 500
 
 

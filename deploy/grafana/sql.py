@@ -27,6 +27,17 @@ PRICED_SHARE = "trunc(1 - sum(unpriced_tokens) / nullif(sum(token_count), 0), 6)
 COST_PER_THOUSAND = "sum(cost_estimate) / nullif(sum(token_count) - sum(unpriced_tokens), 0) * 1000"
 """Of the tokens that have a price: the others would make it cheaper than it is."""
 
+
+def known(cost: str, unpriced_tokens: str) -> str:
+    """A sum of cost, or nothing where no token of it has a price: that is not known, and not free."""
+    return f"CASE WHEN {cost} > 0 OR {unpriced_tokens} = 0 THEN {cost} END"
+
+
+KNOWN_COST = known("sum(cost_estimate)", "sum(unpriced_tokens)")
+
+WASTED_UNPRICED = f"coalesce(sum(unpriced_tokens) FILTER (WHERE {IS_WASTED}), 0)"
+WASTED_COST = known(f"coalesce(sum(cost_estimate) FILTER (WHERE {IS_WASTED}), 0)", WASTED_UNPRICED)
+
 POINT = "$__timeGroupAlias(at, $__interval)"
 POINT_OR_0 = "$__timeGroupAlias(at, $__interval, 0)"
 
