@@ -1,4 +1,4 @@
-"""A week of a small team's work, to draw the preview from: invented, and the same for the same seed."""
+"""Two weeks of a small team's work, to draw the preview from: invented, and the same for the same seed."""
 
 from __future__ import annotations
 
