@@ -34,17 +34,21 @@ SELECT coalesce(sum(executions), 0) AS "Executions", coalesce(sum(token_count), 
 """
 
 RATE = f"""
-WITH {spent()},
-{spent("before", f"{BEGIN} - ({END} - {BEGIN})", BEGIN)},
+WITH {spent(f"{BEGIN} - ({END} - {BEGIN})")},
 rate AS (
-  SELECT {KNOWN_COST} AS cost, sum(unpriced_tokens) AS unpriced_tokens, sum(token_count) AS token_count,
+  SELECT sum(cost_estimate) FILTER (WHERE at >= {BEGIN}) AS cost,
+         sum(cost_estimate) FILTER (WHERE at < {BEGIN}) AS cost_before,
+         sum(token_count) FILTER (WHERE at >= {BEGIN}) AS tokens,
+         sum(unpriced_tokens) FILTER (WHERE at >= {BEGIN}) AS unpriced,
          nullif(greatest(extract(epoch FROM least({END}, now()) - {BEGIN}), 0), 0)::numeric / 3600 AS hours
     FROM spent
+),
+known AS (
+  SELECT {known("cost", "unpriced")} AS cost, cost_before, tokens, unpriced, hours FROM rate
 )
 SELECT cost / hours AS "Cost per hour", cost / hours * 24 * 30 AS "30 days at this rate",
-       cost / nullif((SELECT sum(cost_estimate) FROM before), 0) - 1 AS "Change",
-       trunc(1 - unpriced_tokens / nullif(token_count, 0), 6) AS "Priced share"
-  FROM rate
+       cost / nullif(cost_before, 0) - 1 AS "Change", trunc(1 - unpriced / nullif(tokens, 0), 6) AS "Priced share"
+  FROM known
 """
 
 ACTIVE_JOBS = f"""
@@ -98,7 +102,8 @@ SELECT $__timeGroupAlias(at, $__interval), sum(unpriced_tokens) AS "{UNPRICED_SE
 
 COST_BY_MODEL = f"""
 WITH {spent()}
-SELECT model_used AS "Model", sum(calls) AS "Calls", sum(token_count) AS "Tokens", {KNOWN_COST} AS "Cost",
+SELECT model_used AS "Model", sum(calls) AS "Calls", sum(token_count) AS "Tokens",
+       {KNOWN_COST} AS "Cost",
        {KNOWN_COST} / nullif(sum(sum(cost_estimate)) OVER (), 0) AS "Share of cost",
        {COST_PER_THOUSAND} AS "Per 1,000 tokens",
        sum(unpriced_tokens) AS "Unpriced tokens", {PRICED_SHARE} AS "Priced share"
@@ -136,7 +141,8 @@ SELECT job_id AS "Job", executions AS "Executions", token_count AS "Tokens",
 COST_BY_TASK = f"""
 WITH {spent()}
 SELECT task_name AS "Task", sum(executions) AS "Executions", sum(token_count) AS "Tokens",
-       {KNOWN_COST} AS "Cost", {KNOWN_COST} / nullif(sum(executions), 0) AS "Cost per execution",
+       {KNOWN_COST} AS "Cost",
+       {KNOWN_COST} / nullif(sum(executions), 0) AS "Cost per execution",
        {COST_PER_THOUSAND} AS "Per 1,000 tokens",
        {WASTED_COST} AS "Wasted cost",
        sum(unpriced_tokens) AS "Unpriced tokens", {PRICED_SHARE} AS "Priced share"

@@ -24,7 +24,7 @@ from tests.support.databases import connected
 from tests.support.grafana import panel_sql
 from tests.support.grafana_databases import HOSTILE, NOW, reading
 
-EVER = Range(history.BEGIN - timedelta(days=1), NOW + timedelta(hours=1), "100000d")
+EVER = Range(history.BEGIN - timedelta(days=1), NOW + timedelta(days=1), "100000d")
 """One point of time for everything."""
 
 ODD = Range(history.BEGIN + timedelta(hours=5, seconds=7), history.END - timedelta(hours=4, microseconds=1), "100000d")

@@ -33,7 +33,7 @@ DOCUMENTED = {
 """The panels that were asked for, and what shows them."""
 
 MACROS = {"__timeFilter", "__timeFrom", "__timeTo", "__timeGroup", "__timeGroupAlias"}
-MACROS |= {"__unixEpochNanoFrom", "__unixEpochNanoTo", "__interval"}
+MACROS |= {"__unixEpochFrom", "__unixEpochTo", "__interval"}
 COST = re.compile(r'AS "([^"]*(?:[Cc]ost|Spent)[^"]*)"')
 
 
