@@ -1,4 +1,4 @@
-"""A week of a small team's work, to draw the preview from: invented, and the same for the same seed."""
+"""Two weeks of a small team's work, to draw the preview from: invented, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aurea_celery.storage.budgets import BudgetKey, set_budget
 from aurea_celery.storage.database import create_engine
 from aurea_celery.storage.write import Writer
 
-DAYS = 8
+DAYS = 14
 BATCH = 500
 
 

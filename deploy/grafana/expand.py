@@ -1,11 +1,12 @@
 """What becomes of a query before PostgreSQL gets it: the rules of Grafana, without Grafana.
 
 The tests and the preview run the queries of the dashboard with it. The rules are those of ``sqlstring`` (Grafana's
-``formatRegistry.ts``) and of the macros of the PostgreSQL data source (``macros.go``).
+``formatRegistry.ts``) and of the macros of the PostgreSQL data source (``macros.go`` and ``sql_engine.go``).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,6 @@ from deploy.grafana.sql import ALL
 Chosen = Mapping[str, Sequence[str]]
 """The values that are chosen of each variable; of one that is not named, All."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -62,11 +62,6 @@ def _literal(time: datetime) -> str:
     return f"'{time.astimezone(UTC).isoformat().replace('+00:00', 'Z')}'"
 
 
-def _nanoseconds(time: datetime) -> str:
-    since = time - EPOCH
-    return str(((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * 1000)
-
-
 def _group(arguments: list[str], _time: Range) -> str:
     column, interval, *_fill = arguments
     seconds = int(interval[:-1]) * UNITS[interval[-1]]
@@ -77,8 +72,8 @@ _MACROS: dict[str, Callable[[list[str], Range], str]] = {
     "__timeFilter": lambda given, time: f"{given[0]} BETWEEN {_literal(time.begin)} AND {_literal(time.end)}",
     "__timeFrom": lambda _, time: _literal(time.begin),
     "__timeTo": lambda _, time: _literal(time.end),
-    "__unixEpochNanoFrom": lambda _, time: _nanoseconds(time.begin),
-    "__unixEpochNanoTo": lambda _, time: _nanoseconds(time.end),
+    "__unixEpochFrom": lambda _, time: str(math.floor(time.begin.timestamp())),
+    "__unixEpochTo": lambda _, time: str(math.floor(time.end.timestamp())),
     "__timeGroup": _group,
     "__timeGroupAlias": lambda given, time: _group(given, time) + ' AS "time"',
 }

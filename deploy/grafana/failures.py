@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import Row, bars, lines, stat, table
+from deploy.grafana.panels import STATUS_COLORS, Row, bars, lines, stat, table
 from deploy.grafana.spend import NOT_PRICED, unpriced_over_time
-from deploy.grafana.sql import HAS_FAILED, IS_WASTED, LAST_DAY, POINT, POINT_OR_0, spent
+from deploy.grafana.sql import (
+    HAS_FAILED,
+    IS_WASTED,
+    LAST_DAY,
+    POINT,
+    POINT_OR_0,
+    WASTED_COST,
+    WASTED_UNPRICED,
+    spent,
+)
 
 FAILED = f"coalesce(sum(executions) FILTER (WHERE {HAS_FAILED}), 0)"
 RETRIED = "coalesce(sum(executions) FILTER (WHERE status = 'retry'), 0)"
-WASTED_UNPRICED = f"coalesce(sum(unpriced_tokens) FILTER (WHERE {IS_WASTED}), 0)"
-WASTED_COST = f"coalesce(sum(cost_estimate) FILTER (WHERE {IS_WASTED}), 0)"
 WHAT_FAILED = "Failed is what ended as failure, timeout, lost or rejected."
 
 ENDINGS = f"""
@@ -77,15 +84,17 @@ ROW = Row(
             f"The share of executions that failed, and that were retried. {WHAT_FAILED}",
             FAILURE_SHARE,
             unit="percentunit",
+            colors={"failed": STATUS_COLORS["failure"], "retried": STATUS_COLORS["retry"]},
             width=12,
         ),
         bars(
             "Cost of Retries and Failures",
-            "What executions cost that came to no success, by the way they ended. Dots are their tokens without a"
-            " price, which no bar has in it.",
+            "What executions cost that came to no success, by the way they ended. The dashed line is their tokens"
+            " without a price, which no bar has in it.",
             WASTE,
             unpriced_over_time(IS_WASTED),
             unit="currencyUSD",
+            colors=STATUS_COLORS,
             width=12,
         ),
         table(

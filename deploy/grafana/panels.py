@@ -5,7 +5,7 @@ A panel names the columns that its query returns; what a column's unit and looks
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 JsonObject = dict[str, Any]
@@ -125,7 +125,7 @@ def stat(title: str, description: str, sql: str, *, columns: Iterable[str], widt
         options=options,
         overrides=_overrides(columns),
     )
-    found["fieldConfig"]["defaults"] |= {"color": {"mode": "fixed", "fixedColor": "text"}, "noValue": "-"}
+    found["fieldConfig"]["defaults"] |= {"color": _fixed("text"), "noValue": "-"}
     return Panel(width, 4, found)
 
 
@@ -159,16 +159,22 @@ def pie(title: str, description: str, sql: str, *, unit: str, width: int, height
     return Panel(width, height, found)
 
 
-def lines(title: str, description: str, *sqls: str, unit: str, width: int, height: int = 8) -> Panel:
-    """A line for each series."""
-    looks = {"lineWidth": 2, "spanNulls": False}
-    return _over_time(title, description, sqls, unit=unit, looks=looks, width=width, height=height)
+def lines(title: str, description: str, *sqls: str, unit: str, width: int, **more: Any) -> Panel:
+    """A line for each series; ``more`` are its height, and colors by the name of a series."""
+    looks = {"lineWidth": 2, "spanNulls": False, "axisSoftMin": 0}
+    return _over_time(title, description, sqls, looks, unit=unit, width=width, **more)
 
 
-def bars(title: str, description: str, *sqls: str, unit: str, width: int, height: int = 8) -> Panel:
-    """Bars, one series on top of the other."""
+def wide_lines(title: str, description: str, *sqls: str, unit: str, width: int, **more: Any) -> Panel:
+    """Lines over several orders of magnitude; ``more`` as of :func:`lines`."""
+    looks = {"lineWidth": 2, "spanNulls": False, "scaleDistribution": {"type": "log", "log": 10}}
+    return _over_time(title, description, sqls, looks, unit=unit, width=width, **more)
+
+
+def bars(title: str, description: str, *sqls: str, unit: str, width: int, **more: Any) -> Panel:
+    """Bars, one series on top of the other; ``more`` as of :func:`lines`."""
     looks = {"drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0, "stacking": {"group": "A", "mode": "normal"}}
-    return _over_time(title, description, sqls, unit=unit, looks=looks, width=width, height=height)
+    return _over_time(title, description, sqls, looks, unit=unit, width=width, **more)
 
 
 def histogram(title: str, description: str, sql: str, *, width: int, height: int = 8) -> Panel:
@@ -184,9 +190,28 @@ def histogram(title: str, description: str, sql: str, *, width: int, height: int
 
 UNPRICED_SERIES = "tokens without a price"
 
+STATUS_COLORS = {
+    "success": "green",
+    "retry": "yellow",
+    "failure": "red",
+    "timeout": "orange",
+    "lost": "purple",
+    "rejected": "dark-red",
+    "revoked": "blue",
+    "ignored": "text",
+}
+
 
 def _over_time(
-    title: str, description: str, sqls: Iterable[str], *, unit: str, looks: JsonObject, width: int, height: int
+    title: str,
+    description: str,
+    sqls: Iterable[str],
+    looks: JsonObject,
+    *,
+    unit: str,
+    width: int,
+    height: int = 8,
+    colors: Mapping[str, str] | None = None,
 ) -> Panel:
     """Series over time; tokens without a price have an axis of their own beside money."""
     options = {
@@ -197,17 +222,24 @@ def _over_time(
     aside: JsonObject = {
         "unit": "short",
         "custom.axisPlacement": "right",
-        "custom.drawStyle": "points",
-        "custom.pointSize": 7,
+        "custom.drawStyle": "line",
+        "custom.fillOpacity": 0,
+        "custom.lineStyle": {"fill": "dash", "dash": [4, 6]},
+        "custom.lineWidth": 1,
         "custom.stacking": {"group": "B", "mode": "none"},
-        "color": {"mode": "fixed", "fixedColor": "orange"},
+        "color": _fixed("orange"),
     }
-    overrides = [_override(UNPRICED_SERIES, aside)] if unit == "currencyUSD" else []
+    overrides = [_override(name, {"color": _fixed(color)}) for name, color in (colors or {}).items()]
+    overrides += [_override(UNPRICED_SERIES, aside)] if unit == "currencyUSD" else []
     found = _panel("timeseries", title, description, targets, unit=unit, options=options, overrides=overrides)
-    custom = {"drawStyle": "line", "axisSoftMin": 0, "showPoints": "auto"} | looks
+    custom = {"drawStyle": "line", "showPoints": "auto"} | looks
     found["fieldConfig"]["defaults"] |= {"custom": custom, "color": {"mode": "palette-classic"}}
     found |= {"interval": MIN_INTERVAL, "maxDataPoints": MAX_POINTS}
     return Panel(width, height, found)
+
+
+def _fixed(color: str) -> JsonObject:
+    return {"mode": "fixed", "fixedColor": color}
 
 
 def _panel(kind: str, title: str, description: str, targets: list[JsonObject], **looks: Any) -> JsonObject:

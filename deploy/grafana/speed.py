@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.panels import Row, bars, histogram, lines, table
+from deploy.grafana.panels import STATUS_COLORS, Row, bars, histogram, lines, table, wide_lines
 from deploy.grafana.sql import (
     LAST_DAY,
     LATENCY,
@@ -88,14 +88,14 @@ SELECT $__timeGroupAlias(created_at, $__interval),
 ROW = Row(
     "Speed",
     [
-        lines(
+        wide_lines(
             "Average Latency by Task",
             f"The mean time an execution takes, of the {NAMED_TASKS} tasks that ran most often.",
             AVERAGE_BY_TASK,
             unit="ms",
             width=12,
         ),
-        lines(
+        wide_lines(
             "Latency Percentiles",
             f"The time that 50, 95 and 99 % of the executions do not exceed. {WITHIN}",
             PERCENTILES,
@@ -125,6 +125,14 @@ ROW = Row(
             unit="ms",
             width=8,
         ),
-        bars("Throughput", "Executions by the way they ended.", THROUGHPUT, unit="locale", width=24, height=7),
+        bars(
+            "Throughput",
+            "Executions by the way they ended.",
+            THROUGHPUT,
+            unit="locale",
+            colors=STATUS_COLORS,
+            width=24,
+            height=7,
+        ),
     ],
 )

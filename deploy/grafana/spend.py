@@ -9,39 +9,46 @@ from deploy.grafana.sql import (
     COST_PER_THOUSAND,
     END,
     IS_CHOSEN,
-    IS_WASTED,
     JOB,
     JOBS,
+    KNOWN_COST,
     POINT_OR_0,
     PRICED_SHARE,
+    WASTED_COST,
     is_all,
+    known,
     spent,
     within,
 )
 
-NOT_PRICED = "Tokens without a price are not in it; Unpriced tokens says how many."
+NOT_PRICED = "Tokens without a price are not in it; Unpriced tokens says how many. A dash: nothing of it is known."
 NAMED_JOBS = 10
 
 TOTALS = f"""
 WITH {spent()}
 SELECT coalesce(sum(executions), 0) AS "Executions", coalesce(sum(token_count), 0) AS "Tokens",
-       coalesce(sum(cost_estimate), 0) AS "Cost", coalesce(sum(unpriced_tokens), 0) AS "Unpriced tokens",
+       coalesce({KNOWN_COST}, CASE WHEN count(*) = 0 THEN 0 END) AS "Cost",
+       coalesce(sum(unpriced_tokens), 0) AS "Unpriced tokens",
        {PRICED_SHARE} AS "Priced share"
   FROM spent
 """
 
 RATE = f"""
-WITH {spent()},
-{spent("before", f"{BEGIN} - ({END} - {BEGIN})", BEGIN)},
+WITH {spent(f"{BEGIN} - ({END} - {BEGIN})")},
 rate AS (
-  SELECT sum(cost_estimate) AS cost, sum(unpriced_tokens) AS unpriced_tokens, sum(token_count) AS token_count,
+  SELECT sum(cost_estimate) FILTER (WHERE at >= {BEGIN}) AS cost,
+         sum(cost_estimate) FILTER (WHERE at < {BEGIN}) AS cost_before,
+         sum(token_count) FILTER (WHERE at >= {BEGIN}) AS tokens,
+         sum(unpriced_tokens) FILTER (WHERE at >= {BEGIN}) AS unpriced,
          nullif(greatest(extract(epoch FROM least({END}, now()) - {BEGIN}), 0), 0)::numeric / 3600 AS hours
     FROM spent
+),
+known AS (
+  SELECT {known("cost", "unpriced")} AS cost, cost_before, tokens, unpriced, hours FROM rate
 )
 SELECT cost / hours AS "Cost per hour", cost / hours * 24 * 30 AS "30 days at this rate",
-       cost / nullif((SELECT sum(cost_estimate) FROM before), 0) - 1 AS "Change",
-       trunc(1 - unpriced_tokens / nullif(token_count, 0), 6) AS "Priced share"
-  FROM rate
+       cost / nullif(cost_before, 0) - 1 AS "Change", trunc(1 - unpriced / nullif(tokens, 0), 6) AS "Priced share"
+  FROM known
 """
 
 ACTIVE_JOBS = f"""
@@ -95,14 +102,15 @@ SELECT $__timeGroupAlias(at, $__interval), sum(unpriced_tokens) AS "{UNPRICED_SE
 
 COST_BY_MODEL = f"""
 WITH {spent()}
-SELECT model_used AS "Model", sum(calls) AS "Calls", sum(token_count) AS "Tokens", sum(cost_estimate) AS "Cost",
-       sum(cost_estimate) / nullif(sum(sum(cost_estimate)) OVER (), 0) AS "Share of cost",
+SELECT model_used AS "Model", sum(calls) AS "Calls", sum(token_count) AS "Tokens",
+       {KNOWN_COST} AS "Cost",
+       {KNOWN_COST} / nullif(sum(sum(cost_estimate)) OVER (), 0) AS "Share of cost",
        {COST_PER_THOUSAND} AS "Per 1,000 tokens",
        sum(unpriced_tokens) AS "Unpriced tokens", {PRICED_SHARE} AS "Priced share"
   FROM spent
  WHERE model_used <> 'none'
  GROUP BY 1
- ORDER BY 4 DESC, 3 DESC, 1
+ ORDER BY 4 DESC NULLS LAST, 3 DESC, 1
  LIMIT 50
 """
 
@@ -121,8 +129,9 @@ SELECT CASE WHEN place <= 12 THEN model_used ELSE 'all others' END AS "Model", s
 
 DEAREST_JOBS = f"""
 WITH {JOBS}
-SELECT job_id AS "Job", executions AS "Executions", token_count AS "Tokens", cost_estimate AS "Cost",
-       wasted_cost AS "Wasted cost", unpriced_tokens AS "Unpriced tokens",
+SELECT job_id AS "Job", executions AS "Executions", token_count AS "Tokens",
+       {known("cost_estimate", "unpriced_tokens")} AS "Cost",
+       {known("wasted_cost", "wasted_unpriced_tokens")} AS "Wasted cost", unpriced_tokens AS "Unpriced tokens",
        trunc(1 - unpriced_tokens / nullif(token_count, 0)::numeric, 6) AS "Priced share", last_at AS "Last update"
   FROM jobs
  ORDER BY cost_estimate DESC, job_id
@@ -132,13 +141,14 @@ SELECT job_id AS "Job", executions AS "Executions", token_count AS "Tokens", cos
 COST_BY_TASK = f"""
 WITH {spent()}
 SELECT task_name AS "Task", sum(executions) AS "Executions", sum(token_count) AS "Tokens",
-       sum(cost_estimate) AS "Cost", sum(cost_estimate) / nullif(sum(executions), 0) AS "Cost per execution",
+       {KNOWN_COST} AS "Cost",
+       {KNOWN_COST} / nullif(sum(executions), 0) AS "Cost per execution",
        {COST_PER_THOUSAND} AS "Per 1,000 tokens",
-       coalesce(sum(cost_estimate) FILTER (WHERE {IS_WASTED}), 0) AS "Wasted cost",
+       {WASTED_COST} AS "Wasted cost",
        sum(unpriced_tokens) AS "Unpriced tokens", {PRICED_SHARE} AS "Priced share"
   FROM spent
  GROUP BY 1
- ORDER BY 4 DESC, 2 DESC, 1
+ ORDER BY 4 DESC NULLS LAST, 2 DESC, 1
  LIMIT 50
 """
 
@@ -205,7 +215,7 @@ ROW = Row(
         bars(
             "Total Cost by Job",
             f"The {NAMED_JOBS} jobs of the time range that cost most in their whole life, and all others together."
-            " Dots are tokens without a price, which no bar has in it.",
+            " The dashed line is tokens without a price, which no bar has in it.",
             COST_BY_JOB,
             unpriced_over_time(),
             unit="currencyUSD",
@@ -263,6 +273,13 @@ ROW = Row(
             ),
             width=12,
         ),
+        bars(
+            "Input and Output Tokens",
+            "Tokens that went into models and came out of them; of some usage only the total is known.",
+            TOKENS_BY_KIND,
+            unit="short",
+            width=12,
+        ),
         table(
             "Budgets",
             "What was spent of each budget in the period that runs now, whatever the time range is. Used is that of the"
@@ -281,14 +298,8 @@ ROW = Row(
                 "Unpriced tokens",
                 "Priced share",
             ),
-            width=12,
-        ),
-        bars(
-            "Input and Output Tokens",
-            "Tokens that went into models and came out of them; of some usage only the total is known.",
-            TOKENS_BY_KIND,
-            unit="short",
-            width=16,
+            width=17,
+            height=6,
         ),
         table(
             "Unpriced Usage",
@@ -296,7 +307,8 @@ ROW = Row(
             " already with aurea reprice.",
             UNPRICED,
             columns=("Model", "Calls", "Unpriced tokens"),
-            width=8,
+            width=7,
+            height=6,
         ),
     ],
 )

@@ -17,15 +17,25 @@ ALL = "'__all__'"
 
 JOB, TASK, MODEL, STATUS = (f"${{{name}:sqlstring}}" for name in ("job", "task", "model", "status"))
 
-_QUARTER_NS = QUARTER_SECONDS * 10**9
-BEGIN = f"to_timestamp($__unixEpochNanoFrom() / {_QUARTER_NS} * {QUARTER_SECONDS})"
-END = f"to_timestamp(($__unixEpochNanoTo() + {_QUARTER_NS - 1}) / {_QUARTER_NS} * {QUARTER_SECONDS})"
+BEGIN = f"to_timestamp($__unixEpochFrom() / {QUARTER_SECONDS} * {QUARTER_SECONDS})"
+END = f"to_timestamp(($__unixEpochTo() + {QUARTER_SECONDS - 1}) / {QUARTER_SECONDS} * {QUARTER_SECONDS})"
 """The time range, widened to full quarters of an hour as the API widens it; so both have the same figures."""
 
 IS_WASTED, HAS_FAILED = WASTED, f"status IN {FAILED}"
 PRICED_SHARE = "trunc(1 - sum(unpriced_tokens) / nullif(sum(token_count), 0), 6)"
 COST_PER_THOUSAND = "sum(cost_estimate) / nullif(sum(token_count) - sum(unpriced_tokens), 0) * 1000"
 """Of the tokens that have a price: the others would make it cheaper than it is."""
+
+
+def known(cost: str, unpriced_tokens: str) -> str:
+    """A sum of cost, or nothing where no token of it has a price: that is not known, and not free."""
+    return f"CASE WHEN {cost} > 0 OR {unpriced_tokens} = 0 THEN {cost} END"
+
+
+KNOWN_COST = known("sum(cost_estimate)", "sum(unpriced_tokens)")
+
+WASTED_UNPRICED = f"coalesce(sum(unpriced_tokens) FILTER (WHERE {IS_WASTED}), 0)"
+WASTED_COST = known(f"coalesce(sum(cost_estimate) FILTER (WHERE {IS_WASTED}), 0)", WASTED_UNPRICED)
 
 POINT = "$__timeGroupAlias(at, $__interval)"
 POINT_OR_0 = "$__timeGroupAlias(at, $__interval, 0)"
@@ -36,46 +46,47 @@ def is_all(variable: str) -> str:
     return f"{ALL} IN ({variable})"
 
 
-def named(variable: str) -> str:
-    r"""What a column is to equal to be one of the chosen values.
-
-    Grafana writes a double quote as ``\"``, which PostgreSQL reads as two characters.
-    """
-    return f"ANY (ARRAY(SELECT replace(name, '\\\"', '\"') FROM unnest(ARRAY[{variable}]) AS name))"
+# Grafana writes a double quote in a value as \", which PostgreSQL reads as two characters.
 
 
 def chosen(column: str, variable: str) -> str:
-    """Whether a column has one of the chosen values."""
-    return f"({is_all(variable)} OR {column} = {named(variable)})"
+    """Whether a column without an index has one of the chosen values."""
+    return f"({is_all(variable)} OR replace({column}, '\"', '\\\"') IN ({variable}))"
 
 
-def within(time: str, begin: str = BEGIN, end: str = END) -> str:
+IS_ONE_OF_THE_JOBS = f"job_id = ANY (ARRAY(SELECT replace(name, '\\\"', '\"') FROM unnest(ARRAY[{JOB}]) AS name))"
+"""Whether a job is one of those that are chosen, by the index."""
+
+IS_CHOSEN_JOB = f"({is_all(JOB)} OR {IS_ONE_OF_THE_JOBS})"
+
+
+def within(time: str, begin: str = BEGIN) -> str:
     """Whether a time is in the time range."""
-    return f"{time} >= {begin} AND {time} < {end}"
+    return f"{time} >= {begin}\n     AND {time} < {END}"
 
 
 IS_CHOSEN = f"""{chosen("task_name", TASK)}
      AND {chosen("model_used", MODEL)}
-     AND {chosen("status", STATUS)}"""
+     AND ({is_all(STATUS)} OR status IN ({STATUS}))"""
 NOTHING_CHOSEN = " AND ".join(map(is_all, (TASK, MODEL, STATUS)))
 
 
-def spent(name: str = "spent", begin: str = BEGIN, end: str = END) -> str:
-    """The step with what was spent in a time: ``at``, the names and the sums."""
-    return f"""{name} AS (
+def spent(begin: str = BEGIN) -> str:
+    """The step with what was spent since a time: ``at``, the names and the sums."""
+    return f"""spent AS (
   SELECT quarter_at AS at, task_name, model_used, status, executions, calls, token_count, input_tokens, output_tokens,
          unpriced_tokens, latency_ms, cost_estimate
     FROM metrics_15m
    WHERE {is_all(JOB)}
-     AND {within("quarter_at", begin, end)}
+     AND {within("quarter_at", begin)}
      AND {IS_CHOSEN}
   UNION ALL
   SELECT created_at, task_name, model_used, status, executions, calls, token_count, coalesce(input_tokens, 0),
          coalesce(output_tokens, 0), unpriced_tokens, latency_ms, cost_estimate
     FROM metrics
    WHERE NOT {is_all(JOB)}
-     AND job_id = {named(JOB)}
-     AND {within("created_at", begin, end)}
+     AND {IS_ONE_OF_THE_JOBS}
+     AND {within("created_at", begin)}
      AND {IS_CHOSEN}
 )"""
 
@@ -91,7 +102,7 @@ LATENCY = f"""latency AS (
     FROM metrics
    WHERE NOT {is_all(JOB)}
      AND executions = 1
-     AND job_id = {named(JOB)}
+     AND {IS_ONE_OF_THE_JOBS}
      AND {within("created_at")}
      AND {IS_CHOSEN}
 )"""
@@ -122,15 +133,18 @@ JOBS = f"""jobs AS (
   SELECT job_id, executions, token_count, unpriced_tokens, cost_estimate, wasted_cost, wasted_unpriced_tokens, last_at
     FROM metrics_jobs
    WHERE {NOTHING_CHOSEN}
-     AND {chosen("job_id", JOB)}
-     AND last_at >= {BEGIN} AND first_at < {END}
+     AND {IS_CHOSEN_JOB}
+     AND last_at >= {BEGIN}
+     AND first_at < {END}
   UNION ALL
   SELECT job_id, sum(part.executions), sum(part.token_count), sum(part.unpriced_tokens), sum(part.cost_estimate),
          sum(part.wasted_cost), sum(part.wasted_unpriced_tokens), max(part.last_at)
     FROM metrics_jobs AS job JOIN metrics_job AS part USING (job_id)
    WHERE NOT ({NOTHING_CHOSEN})
-     AND {chosen("job_id", JOB)}
-     AND job.last_at >= {BEGIN} AND part.last_at >= {BEGIN} AND part.first_at < {END}
+     AND {IS_CHOSEN_JOB}
+     AND job.last_at >= {BEGIN}
+     AND part.last_at >= {BEGIN}
+     AND part.first_at < {END}
      AND {IS_CHOSEN}
    GROUP BY job_id
 )"""
@@ -138,6 +152,6 @@ JOBS = f"""jobs AS (
 
 LAST_DAY = f"""created_at >= CASE WHEN {is_all(JOB)} THEN greatest({BEGIN}, {END} - interval '1 day') ELSE {BEGIN} END
      AND created_at < {END}
-     AND {chosen("job_id", JOB)}
+     AND {IS_CHOSEN_JOB}
      AND {IS_CHOSEN}"""
 """Rows of the last day of the time range, or of some jobs in all of it: what no sums know is not read for months."""

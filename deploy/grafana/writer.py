@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.grafana.panels import Row, stat, table
-from deploy.grafana.sql import IS_CHOSEN, JOB, chosen
+from deploy.grafana.sql import IS_CHOSEN, IS_CHOSEN_JOB
 
 TIMELINE = f"""
 SELECT created_at AS "Time", job_id AS "Job", task_name AS "Task", model_used AS "Model", status AS "Status",
@@ -14,7 +14,7 @@ SELECT created_at AS "Time", job_id AS "Job", task_name AS "Task", model_used AS
        unpriced_tokens AS "Unpriced tokens", error_type AS "Error"
   FROM metrics
  WHERE $__timeFilter(created_at)
-     AND {chosen("job_id", JOB)}
+     AND {IS_CHOSEN_JOB}
      AND {IS_CHOSEN}
  ORDER BY created_at DESC, event_id DESC, seq DESC
  LIMIT 200

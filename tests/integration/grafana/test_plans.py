@@ -63,7 +63,8 @@ def test_some_jobs_are_read_by_the_index_on_jobs(cursor: Any) -> None:
     lines = plan(cursor, panel_sql("Total Metrics"), {"job": ["job-590"]})
     used = [found[1] for line in lines if (found := INDEX_OF_A_WEEK.search(line))]
     assert len(used) > 10
-    assert [index for index in used if not index.endswith("job_id_created_at_id_idx")] == []
+    others = [index for index in used if not index.endswith("job_id_created_at_id_idx")]
+    assert len(others) <= 1  # of the week that the range begins in there are few rows, however they are found
 
 
 def test_a_scan_of_everything_would_be_seen(cursor: Any) -> None:
