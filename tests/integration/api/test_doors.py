@@ -131,6 +131,7 @@ def test_pages_of_named_origins_may_ask_and_no_others(database_url: str) -> None
     assert preflight.headers["Access-Control-Allow-Origin"] == ours["Origin"]
     assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
     assert answer.headers["Access-Control-Allow-Origin"] == ours["Origin"]
+    assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
     assert "Origin" in answer.headers["Vary"]
     for one in (refused, unset):
         assert not any(name.startswith("Access-Control") for name, _ in one.headers)
