@@ -9,6 +9,12 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from msgspec import Meta
+
+Time = Annotated[datetime, Meta(tz=True)]
+"""A moment, with its zone."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

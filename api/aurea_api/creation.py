@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +17,7 @@ from aurea_api.metric_fields import EXAMPLE, SHOWN_CHARACTERS, Fields, metric_sc
 from aurea_api.parameters import NoQuery
 from aurea_api.responses import json_response
 from aurea_api.rows import Row
-from aurea_celery.clock import from_us
+from aurea_celery.clock import Time, from_us
 from aurea_celery.errors import EventConflict
 from aurea_celery.storage import queries
 from aurea_celery.storage.queries import Metric
@@ -43,7 +42,7 @@ class CreatedLine(Struct, frozen=True, kw_only=True):
     """One metric of a batch: its id, its time, and what it cost."""
 
     event_id: str
-    created_at: datetime
+    created_at: Time
     cost_estimate: Decimal
     cost_status: str
     unpriced_tokens: int

@@ -17,11 +17,12 @@ OPENAPI, PAGE = "/openapi.json", "/docs"
 
 
 class Field(NamedTuple):
-    """A line of the table of an answer: where a value is, of which kind it is, and what it means."""
+    """A line of the table of a body: where a value is, of which kind it is, what it means, and whether it must be."""
 
     place: str
     kind: str
     meaning: str
+    is_required: bool
 
 
 class Shown(NamedTuple):
@@ -30,7 +31,8 @@ class Shown(NamedTuple):
     call: Call
     summary: str
     parameters: list[dict[str, Any]]
-    fields: list[Field]
+    asked: list[Field]
+    answered: list[Field]
     curl: str
 
 
@@ -65,18 +67,20 @@ def _shown(call: Call, schemas: dict[str, Any], *, asks_for_tokens: bool) -> Sho
         call=call,
         summary=openapi.summary_of(call),
         parameters=openapi.parameters_of(call),
-        fields=list(_fields(answer, schemas)),
+        asked=_fields(call.body or {}, schemas),
+        answered=_fields(answer, schemas),
         curl=_curl(call, asks_for_tokens=asks_for_tokens),
     )
 
 
 def _fields(schema: dict[str, Any], schemas: dict[str, Any], place: str = "") -> list[Field]:
-    """The values of an answer, those in objects and lists below their own names."""
+    """The values of a body, those in objects and lists below their own names."""
+    required = schema.get("required", ())
     found = []
     for name, value in schema.get("properties", {}).items():
         kinds = [_resolved(one, schemas) for one in value.get("anyOf", [value])]
         kind = " or ".join(_kind(one) for one in kinds)
-        found.append(Field(place + name, kind, value.get("description", "")))
+        found.append(Field(place + name, kind, value.get("description", ""), name in required))
         for one in kinds:
             inner = _resolved(one.get("items", one), schemas)
             if inner is not schema:
@@ -90,8 +94,11 @@ def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    kind = schema.get("format") or schema.get("type", "anything")
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+    """In few words; ``integer``, ``date-time or null``, ``array of number``, ``retry or failure``."""
+    kind = schema.get("enum") or schema.get("format") or schema.get("type", "anything")
+    if kind == "array" and "type" in schema.get("items", {}):
+        return f"array of {_kind(schema['items'])}"
+    return " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
 
 
 def _curl(call: Call, *, asks_for_tokens: bool) -> str:

@@ -48,6 +48,8 @@ CORS_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
     "Access-Control-Max-Age": "600",
 }
+READABLE = "Content-Disposition, Idempotent-Replayed, Retry-After, WWW-Authenticate"
+"""Headers of answers that a page of another origin may read beside the body."""
 
 
 class Doors(NamedTuple):
@@ -103,6 +105,7 @@ class Doors(NamedTuple):
             response.vary.add("Origin")
         if request.headers.get("Origin") in self.origins:
             response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            response.headers["Access-Control-Expose-Headers"] = READABLE
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             if request.method == "OPTIONS":
                 response.headers.update(CORS_HEADERS)

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple, Protocol
 from flask import abort
 from msgspec import Struct
 
-from aurea_api.parameters import must_be
+from aurea_api.parameters import means, must_be
 from aurea_celery.events import STATUSES, TEXT_MAX_CHARACTERS
 from aurea_celery.storage.selection import Selection
 
@@ -43,19 +43,19 @@ Moment = Annotated[
 class Period(Struct, frozen=True, kw_only=True):
     """When executions ended: from ``since`` until before ``until``; ever, and until now, if left out."""
 
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Annotated[Moment | None, means("The beginning of the period, included")] = None
+    until: Annotated[Moment | None, means("The end of the period, not included")] = None
 
 
 class Filters(Period, frozen=True, kw_only=True):
     """Which executions: of any of the names that are given of one kind, and with all the tags."""
 
-    job: list[Text] = []
-    task: list[Text] = []
-    provider: list[Text] = []
-    model: list[Text] = []
-    status: list[Status] = []
-    tag: list[Tag] = []
+    job: Annotated[list[Text], means("Only these jobs")] = []
+    task: Annotated[list[Text], means("Only these tasks")] = []
+    provider: Annotated[list[Text], means("Only what was spent on models of these providers")] = []
+    model: Annotated[list[Text], means("Only what was spent on these models")] = []
+    status: Annotated[list[Status], means("Only executions that ended so")] = []
+    tag: Annotated[list[Tag], means("Only executions with all of these tags")] = []
 
 
 class Times(NamedTuple):

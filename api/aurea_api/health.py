@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
@@ -13,6 +12,7 @@ from aurea_api.calls import Services
 from aurea_api.parameters import NoQuery
 from aurea_api.responses import json_response
 from aurea_celery._version import __version__
+from aurea_celery.clock import Time
 from aurea_celery.errors import DatabaseError, SchemaMismatch
 from aurea_celery.price_lists import list_prices
 from aurea_celery.storage.prices import edition_name
@@ -40,7 +40,7 @@ class Health(Struct, frozen=True, kw_only=True):
     pipeline: Literal["ok", "degraded"] | UnsetType = UNSET
     problem: str | UnsetType | None = UNSET
     writer: str | UnsetType = UNSET
-    last_write: datetime | UnsetType | None = UNSET
+    last_write: Time | UnsetType | None = UNSET
     backlog: int | UnsetType = UNSET
     oldest_event_seconds: float | UnsetType | None = UNSET
     queue_messages: int | UnsetType | None = UNSET

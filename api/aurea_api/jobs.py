@@ -11,7 +11,7 @@ from msgspec import Struct
 from aurea_api import cursors
 from aurea_api.calls import Services
 from aurea_api.filters import Period, Text, read_times
-from aurea_api.parameters import Limit, NoQuery, Offset, Page, must_be
+from aurea_api.parameters import Limit, NoQuery, Offset, Page, means, must_be
 from aurea_api.rows import Row
 from aurea_celery.storage import queries
 from aurea_celery.storage.job_list import JobLine, JobQuery, JobSort, read_jobs
@@ -22,9 +22,11 @@ from aurea_celery.storage.tree import Tree, read_tree
 class JobsQuery(Period, frozen=True, kw_only=True):
     """Which jobs, by when they were last updated and how their id begins, in which order, and which page."""
 
-    prefix: Text = ""
-    sort: Annotated[JobSort, must_be("one of last_updated, cost, tasks")] = "last_updated"
-    cursor: Text = ""
+    prefix: Annotated[Text, means("Only jobs whose id begins so")] = ""
+    sort: Annotated[
+        JobSort, must_be("one of last_updated, cost, tasks"), means("What the jobs are sorted by, the greatest first")
+    ] = "last_updated"
+    cursor: Annotated[Text, means("The next_cursor of the page before, asked with the same sort and filters")] = ""
     limit: Limit = 100
     offset: Offset = 0
 

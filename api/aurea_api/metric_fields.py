@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from flask import abort
 
-from aurea_celery.clock import EPOCH, new_event_id, now_us, to_us
+from aurea_celery.clock import EPOCH, Time, new_event_id, now_us, to_us
 from aurea_celery.errors import UsageError
 from aurea_celery.events import STATUSES, TEXT_MAX_CHARACTERS, ModelCall, TaskEvent, Usage
 
@@ -28,7 +28,6 @@ SHOWN_CHARACTERS = 50
 EVENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}T.*")
 
-Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Fields = dict[str, Any]
 """The fields of a metric, each read."""
 

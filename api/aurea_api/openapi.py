@@ -102,7 +102,7 @@ def parameters_of(call: Call) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "required": name in required,
-            "description": words[name][0].upper() + words[name][1:] + ".",
+            "description": _sentence(field.get("description"), words[name]),
             "schema": _without_null(field),
         }
         for name, field in schema["properties"].items()
@@ -180,6 +180,12 @@ def _reference(kind: type[Struct]) -> dict[str, str]:
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A parameter that may be left out; it cannot be null."""
     kinds = [one for one in schema.get("anyOf", [schema]) if one != {"type": "null"}]
-    kept = {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}
     default = {} if schema.get("default") in (None, [], "") else {"default": schema["default"]}
-    return {**kept, **kinds[0], **default}
+    left_out = {"anyOf", "default", "description"}
+    return {name: value for name, value in (schema | kinds[0]).items() if name not in left_out} | default
+
+
+def _sentence(meaning: str | None, must: str) -> str:
+    """What a parameter is for, where that is said, and what it must be."""
+    said = f"{meaning}: {must}" if meaning else must
+    return f"{said[0].upper()}{said[1:]}."

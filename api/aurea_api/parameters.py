@@ -25,8 +25,17 @@ def must_be(what: str, **rules: Any) -> Meta:
     return Meta(extra={"must": what}, **rules)
 
 
-Limit = Annotated[int, must_be(f"a whole number from 1 to {MAX_LIMIT}", ge=1, le=MAX_LIMIT)]
-Offset = Annotated[int, must_be(f"a whole number from 0 to {MAX_OFFSET}", ge=0, le=MAX_OFFSET)]
+def means(what: str) -> Meta:
+    """The metadata that says what a parameter is for."""
+    return Meta(description=what)
+
+
+Limit = Annotated[
+    int, must_be(f"a whole number from 1 to {MAX_LIMIT}", ge=1, le=MAX_LIMIT), means("How many to answer with at most")
+]
+Offset = Annotated[
+    int, must_be(f"a whole number from 0 to {MAX_OFFSET}", ge=0, le=MAX_OFFSET), means("How many to leave out before")
+]
 
 
 class NoQuery(Struct, frozen=True):
@@ -97,6 +106,7 @@ def _fields(kind: type[Struct]) -> dict[str, _Field]:
 
 
 def _field(name: str, declared: Any, described: inspect.Type) -> _Field:
+    described = _without_meaning(described)
     is_list = isinstance(described, inspect.ListType)
     if isinstance(described, inspect.ListType):
         described = described.item_type
@@ -104,6 +114,14 @@ def _field(name: str, declared: Any, described: inspect.Type) -> _Field:
         described = next(one for one in described.types if not isinstance(one, inspect.NoneType))
     words = cast("inspect.Metadata", described)
     return _Field(name, declared, is_list, (words.extra or {})["must"], STRICT.get(type(words.type), ".*"))
+
+
+def _without_meaning(described: inspect.Type) -> inspect.Type:
+    """The list, or the type or None, that :func:`means` was said of."""
+    is_whole = isinstance(described, inspect.Metadata) and isinstance(
+        described.type, inspect.ListType | inspect.UnionType
+    )
+    return cast("inspect.Metadata", described).type if is_whole else described
 
 
 def _names(fields: dict[str, _Field]) -> str:

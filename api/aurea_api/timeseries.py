@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from aurea_api import calendar
 from aurea_api.calls import Services
 from aurea_api.filters import Filters, read_selection
-from aurea_api.parameters import must_be
+from aurea_api.parameters import means, must_be
+from aurea_celery.clock import Time
 from aurea_celery.storage import selection as selections
 from aurea_celery.storage.series import Asked, Measure, Series, read_series
 
@@ -23,16 +24,23 @@ DEFAULT = {"15m": timedelta(days=1), "1h": timedelta(days=1), "1d": timedelta(da
 MOST_SERIES = 50
 
 _MEASURES = ", ".join(get_args(Measure))
+By = Annotated[selections.By, must_be("one of task, model, provider, status")]
 
 
 class SeriesQuery(Filters, frozen=True, kw_only=True):
     """A measure of executions over time, by what, in which steps, on whose clocks."""
 
-    measure: Annotated[Measure, must_be(f"one of {_MEASURES}")]
-    by: Annotated[selections.By, must_be("one of task, model, provider, status")] | None = None
-    interval: Annotated[calendar.Interval, must_be("one of 15m, 1h, 1d")] = "1h"
-    tz: Annotated[str, must_be("a time zone such as Europe/Madrid", max_length=64)] = "UTC"
-    series: Annotated[int, must_be(f"a whole number from 1 to {MOST_SERIES}", ge=1, le=MOST_SERIES)] = 10
+    measure: Annotated[Measure, must_be(f"one of {_MEASURES}"), means("What is told")]
+    by: Annotated[By | None, means("A series for each of these; one series for all, if left out")] = None
+    interval: Annotated[calendar.Interval, must_be("one of 15m, 1h, 1d"), means("How long a point is")] = "1h"
+    tz: Annotated[str, must_be("a time zone such as Europe/Madrid", max_length=64), means("Whose hours and days")] = (
+        "UTC"
+    )
+    series: Annotated[
+        int,
+        must_be(f"a whole number from 1 to {MOST_SERIES}", ge=1, le=MOST_SERIES),
+        means("How many series at most; the rest is one together"),
+    ] = 10
 
 
 class TimeSeries(Struct, frozen=True, kw_only=True):
@@ -45,9 +53,9 @@ class TimeSeries(Struct, frozen=True, kw_only=True):
     by: selections.By | None
     interval: calendar.Interval
     tz: str
-    since: datetime
-    until: datetime
-    times: list[datetime]
+    since: Time
+    until: Time
+    times: list[Time]
     series: list[Series]
     other: Series | None
 

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from aurea_api.calls import Services
 from aurea_api.filters import Filters, read_selection
-from aurea_api.parameters import Limit, Offset, must_be
+from aurea_api.parameters import Limit, Offset, means, must_be
+from aurea_celery.clock import Time
 from aurea_celery.errors import RowsPruned
 from aurea_celery.storage.selection import By, Selection
 from aurea_celery.storage.spending import plain
@@ -28,7 +29,7 @@ Sort = Annotated[
 class Ranking(Filters, frozen=True, kw_only=True):
     """Which executions, and a page of the names that have the most."""
 
-    sort: Sort = "cost"
+    sort: Annotated[Sort, means("What the names are sorted by, the greatest first")] = "cost"
     limit: Limit = 100
     offset: Offset = 0
 
@@ -56,8 +57,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     beginning, and the latter two where retention has dropped the rows that know.
     """
 
-    since: datetime | None
-    until: datetime | None
+    since: Time | None
+    until: Time | None
     tasks_per_hour: Decimal | None
     cost_per_hour: Decimal | None
     totals: Totals
@@ -86,16 +87,16 @@ class RankedModel(Struct, frozen=True, kw_only=True):
 class TaskRanking(Struct, frozen=True, kw_only=True):
     """Tasks, those with the most first."""
 
-    since: datetime | None
-    until: datetime | None
+    since: Time | None
+    until: Time | None
     tasks: list[RankedTask]
 
 
 class ModelRanking(Struct, frozen=True, kw_only=True):
     """Models, those with the most first."""
 
-    since: datetime | None
-    until: datetime | None
+    since: Time | None
+    until: Time | None
     models: list[RankedModel]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 from msgspec import Struct
 
+from aurea_celery.clock import Time
 from aurea_celery.storage.schema import metrics_jobs
 from aurea_celery.storage.spending import REDELIVERED, WASTED, Spending, plain, priced_share, spending
 
@@ -31,8 +32,8 @@ class JobLine(Struct, frozen=True, kw_only=True):
     priced_share: Decimal | None
     total_latency_ms: Decimal
     total_cost: Decimal
-    first_updated: datetime
-    last_updated: datetime
+    first_updated: Time
+    last_updated: Time
     waste: Spending
     redelivered: Spending
 

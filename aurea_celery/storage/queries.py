@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from aurea_celery.clock import Time
 from aurea_celery.storage.rollups import ROLLUPS, Rollup
 from aurea_celery.storage.schema import metrics, metrics_job, metrics_jobs
 from aurea_celery.storage.spending import (
@@ -73,8 +74,8 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     avg_latency_ms: Decimal
     total_cost: Decimal
     avg_cost: Decimal
-    first_updated: datetime
-    last_updated: datetime
+    first_updated: Time
+    last_updated: Time
     waste: Waste
     redelivered: Redelivered
     task_breakdown: list[TaskSums]

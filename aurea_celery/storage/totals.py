@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from msgspec import Struct
 
+from aurea_celery.clock import Time
 from aurea_celery.errors import RowsPruned
 from aurea_celery.storage.latencies import Histogram, percentile
 from aurea_celery.storage.selection import NAMES, By, Relation, Selection, latencies, sums
@@ -52,8 +52,8 @@ class Totals(Struct, frozen=True, kw_only=True):
     error_share: Decimal | None
     waste: Spending
     redelivered: Spending
-    first_updated: datetime | None
-    last_updated: datetime | None
+    first_updated: Time | None
+    last_updated: Time | None
 
 
 def read_totals(connection: sa.Connection, selection: Selection) -> Totals:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
 
+from aurea_celery.clock import Time
 from aurea_celery.storage.schema import metrics_jobs
 from aurea_celery.storage.spending import plain, priced_share
 
@@ -27,8 +27,8 @@ class Run(Struct, frozen=True, kw_only=True):
     status: str
     attempt: int
     redelivered: bool
-    started_at: datetime
-    ended_at: datetime
+    started_at: Time
+    ended_at: Time
     latency_ms: Decimal
     total_tokens: int
     unpriced_tokens: int

@@ -9,6 +9,8 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from aurea_api.blueprint import CALLS
+from aurea_api.description import OPENAPI
+from aurea_api.description import PAGE as DOCS_PAGE
 from aurea_api.filters import Filters
 from aurea_api.metric_fields import FIELDS
 from aurea_celery.storage.schema import metrics
@@ -79,6 +81,7 @@ def test_every_key_of_an_answer_is_documented(client: FlaskClient) -> None:
 def test_every_address_is_documented(client: FlaskClient) -> None:
     for call in CALLS:
         assert re.search(rf"^## .*: `{call.method} {re.escape(call.path)}`$", PAGE, re.MULTILINE)
+    assert all(f"`GET {path}`" in PAGE for path in (OPENAPI, DOCS_PAGE))
 
 
 def keys_of(value: Any) -> set[str]:

@@ -73,6 +73,10 @@ def test_a_client_without_a_token_is_told_how_to_come_back(database_url: str) ->
         ({"X-Forwarded-For": "127.0.0.1"}, {}, 403),
         ({"Forwarded": "for=127.0.0.1"}, {}, 403),
         ({"X-Real-IP": "127.0.0.1"}, {}, 403),
+        ({"X-Forwarded-Proto": "https"}, {}, 403),
+        ({"Via": "1.1 proxy"}, {}, 403),
+        ({}, {"REMOTE_ADDR": "::ffff:127.0.0.1"}, 200),
+        ({}, {"REMOTE_ADDR": "::ffff:192.0.2.7"}, 403),
         ({"Host": "evil.example"}, {}, 403),
         ({"Host": "localhost.evil.example"}, {}, 403),
     ],
@@ -127,6 +131,7 @@ def test_pages_of_named_origins_may_ask_and_no_others(database_url: str) -> None
     assert preflight.headers["Access-Control-Allow-Origin"] == ours["Origin"]
     assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
     assert answer.headers["Access-Control-Allow-Origin"] == ours["Origin"]
+    assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
     assert "Origin" in answer.headers["Vary"]
     for one in (refused, unset):
         assert not any(name.startswith("Access-Control") for name, _ in one.headers)
