@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from aurea_api.calls import Call
+from aurea_api.filters import Filters
 from aurea_api.parameters import words_of
 from aurea_api.rows import row_schema
 from aurea_celery._version import __version__
@@ -28,6 +29,7 @@ ERRORS = {
     403: "The token may read and not write, or there are no tokens and the request is from elsewhere",
     404: "Nothing is known of the job",
     409: "The id was used for something else",
+    410: "It needs rows that retention has dropped; the sentence says from which day on it can be asked",
     413: "The body is too large",
     415: "The body is not declared as application/json",
     500: "A fault in aurea-celery; its log says more",
@@ -126,6 +128,8 @@ def _errors(call: Call, *, asks_for_tokens: bool) -> dict[str, Any]:
     statuses: Iterable[int] = (400, 500, 503)
     if "{job_id}" in call.path:
         statuses = (*statuses, 404)
+    if issubclass(call.query, Filters) and not isinstance(call.answer, str):
+        statuses = (*statuses, 410)
     if call.method == "POST":
         statuses = (*statuses, 409, 413, 415)
     if not call.is_open:
