@@ -13,6 +13,7 @@ from msgspec import Struct
 from aurea_api import idempotence
 from aurea_api.calls import Call
 from aurea_api.errors import Error
+from aurea_api.filters import Filters
 from aurea_api.parameters import words_of
 from aurea_api.rows import row_schema
 from aurea_celery._version import __version__
@@ -37,7 +38,7 @@ ERRORS = {
     401: "The request has no token that is known",
     403: "The token may read and not write, or there are no tokens and the request is from elsewhere",
     404: "Nothing is known of the job",
-    410: "It was there once, and is not kept any more",
+    410: "It needs rows that retention has dropped, or was posted before and is not kept any more",
     413: "The body is too large",
     415: "The body is not declared as application/json",
     422: "Something else was posted with this id or key before",
@@ -161,6 +162,8 @@ def _errors(call: Call, *, asks_for_tokens: bool) -> dict[str, Any]:
     statuses: Iterable[int] = (400, 500, 503, *call.errors)
     if "{job_id}" in call.path:
         statuses = (*statuses, 404)
+    if issubclass(call.query, Filters) and not isinstance(call.answer, str):
+        statuses = (*statuses, 410)
     if not call.is_open:
         statuses = (*statuses, 403, *((401,) if asks_for_tokens else ()))
     return {str(status): _error(call, status) for status in sorted(statuses)}

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from datetime import datetime
-
-import sqlalchemy as sa
 
 from aurea_celery.storage.rollups import BUCKET_BASE, SMALLEST_BUCKET
-from aurea_celery.storage.schema import metrics_latency_15m
 
 Histogram = Counter[int]
 """How many executions are in each bucket; histograms can be added."""
-
-
-def latencies(connection: sa.Connection, since: datetime | None) -> dict[str, Histogram]:
-    """The histogram of each task, of what ended since the start of a quarter of an hour, or ever."""
-    _all = metrics_latency_15m.c
-    statement = sa.select(_all.task_name, _all.bucket, sa.func.sum(_all.executions).label("executions"))
-    if since is not None:
-        statement = statement.where(_all.quarter_at >= since)
-    found: dict[str, Histogram] = {}
-    for row in connection.execute(statement.group_by(_all.task_name, _all.bucket)):
-        found.setdefault(row.task_name, Histogram())[row.bucket] = int(row.executions)
-    return found
 
 
 def percentile(histogram: Histogram, percent: int) -> float | None:

@@ -5,21 +5,22 @@ All of it comes from the rollups, but for the jobs of a time: how much of a job 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aurea_celery.storage.latencies import Histogram, latencies, percentile
+from aurea_celery.storage.latencies import Histogram, percentile
 from aurea_celery.storage.retention import require_rows_since
 from aurea_celery.storage.rollups import MEASURES
 from aurea_celery.storage.rollups import WASTED as IS_WASTED
+from aurea_celery.storage.selection import NAMES, Relation, Selection, sums
 from aurea_celery.storage.spending import ALL, REDELIVERED, WASTED, Spending, spending
+from aurea_celery.storage.totals import read_histograms
 
 By = Literal["job", "task", "model"]
-KEYS: dict[By, str] = {"job": "job_id", "task": "task_name", "model": "model_used"}
-QUARTER_SECONDS = 900
+KEYS: dict[By, str] = {"job": "job_id", "task": NAMES["task"], "model": NAMES["model"]}
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """What one job, task or model spent. Percentiles are known of tasks, unless the report is about one job.
+    """What one job, task or model spent. Percentiles are known of tasks and models, unless the report is about one job.
 
     What is counted of a model is its calls, and not executions; ``none`` stands for executions without a call.
     """
@@ -72,18 +73,18 @@ def read_report(connection: sa.Connection, scope: Scope) -> Report:
         RowsPruned: If it is by job and since a time whose rows retention has dropped.
     """
     connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-    since = None if scope.since is None else _start_of_quarter(scope.since)
-    if since is not None and scope.by == "job" and scope.job_id is None:
-        require_rows_since(connection, since, "what each job has spent since a time")
-    total, *rows = connection.execute(
-        sa.text(_statement(scope)), {"job_id": scope.job_id, "since": since, "rows": scope.limit + 1}
-    )
-    histograms = latencies(connection, since) if scope.job_id is None else {}
-    everything = sum(histograms.values(), Histogram())
-    of_lines = histograms if scope.by == "task" else {}
+    jobs = () if scope.job_id is None else (scope.job_id,)
+    selection = Selection(since=scope.since, jobs=jobs).in_quarters()
+    source = _source(connection, scope, selection)
+    total, *rows = connection.execute(sa.text(_statement(scope, source)), source.values | {"rows": scope.limit + 1})
+    everything, of_lines = Histogram(), {}
+    if scope.job_id is None:
+        everything = read_histograms(connection, selection).get(None, everything)
+        if scope.by != "job":
+            of_lines = read_histograms(connection, selection, scope.by, [row.name for row in rows])
     return Report(
         job_id=scope.job_id,
-        since=since,
+        since=selection.since,
         by=scope.by,
         calls=int(total.calls),
         spent=spending(total),
@@ -108,11 +109,7 @@ def _line(row: Any, histogram: Histogram) -> Line:
     )
 
 
-def _start_of_quarter(time: datetime) -> datetime:
-    return datetime.fromtimestamp(time.timestamp() // QUARTER_SECONDS * QUARTER_SECONDS, UTC)
-
-
-def _statement(scope: Scope) -> str:
+def _statement(scope: Scope, source: Relation) -> str:
     """One statement, so that the total and its lines are of the same moment; the total comes first."""
     key = KEYS[scope.by]
     uses, wasted_uses = "executions", "wasted_executions"
@@ -122,18 +119,18 @@ def _statement(scope: Scope) -> str:
     return (
         f"SELECT {key} AS name, {sums}, sum({uses}) AS uses, sum({wasted_uses}) AS wasted_uses,"  # noqa: S608 - ours
         " min(first_at) AS first_at, max(last_at) AS last_at, count(*) OVER () AS groups"
-        f" FROM {_source(scope)} GROUP BY GROUPING SETS ((), ({key}))"
+        f" FROM {source.sql} GROUP BY GROUPING SETS ((), ({key}))"
         f" ORDER BY grouping({key}) DESC, sum(cost_estimate) DESC, {key} LIMIT :rows"
     )
 
 
-def _source(scope: Scope) -> str:
-    """The smallest rollup that knows it."""
-    if scope.job_id is not None:
-        return "metrics_job WHERE job_id = :job_id"
-    if scope.by != "job":
-        return "metrics_15m" if scope.since is None else "metrics_15m WHERE quarter_at >= :since"
-    if scope.since is None:
-        return "metrics_jobs"
-    sums = ", ".join(f"{expression} AS {name}" for name, expression in MEASURES.items())
-    return f"(SELECT job_id, {sums} FROM metrics WHERE created_at >= :since GROUP BY 1) AS one_job"  # noqa: S608 - ours
+def _source(connection: sa.Connection, scope: Scope, selection: Selection) -> Relation:
+    """The smallest rollup that knows it; how much of each job falls into a time, only its rows know."""
+    if scope.by != "job" or scope.job_id is not None:
+        return sums(connection, selection)
+    if selection.since is None:
+        return Relation("metrics_jobs", {})
+    require_rows_since(connection, selection.since, "what each job has spent since a time")
+    measures = ", ".join(f"{expression} AS {name}" for name, expression in MEASURES.items())
+    rows = f"SELECT job_id, {measures} FROM metrics WHERE created_at >= :since GROUP BY 1"  # noqa: S608 - our own names
+    return Relation(f"({rows}) AS of_jobs", {"since": selection.since})

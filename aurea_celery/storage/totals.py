@@ -64,7 +64,7 @@ def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
     """
     relation = sums(connection, selection)
     row = connection.execute(sa.text(f"SELECT {_SUMS} FROM {relation.sql}"), relation.values).one()  # noqa: S608 - ours
-    return Totals(**_measures(row, _histograms(connection, selection, None).get(None, Histogram())))
+    return Totals(**_measures(row, read_histograms(connection, selection).get(None, Histogram())))
 
 
 def read_named_totals(
@@ -88,27 +88,13 @@ def read_totals_of(connection: sa.Connection, selection: Selection, by: By, name
     return _named(connection, selection, by, rows)
 
 
-def _named(connection: sa.Connection, selection: Selection, by: By, rows: Any) -> dict[str, Totals]:
-    histograms = _histograms(connection, selection, by, [row.name for row in rows])
-    return {row.name: Totals(**_measures(row, histograms.get(row.name, Histogram()))) for row in rows}
-
-
-def _by_name(relation: Relation, by: By) -> Relation:
-    return Relation(f"(SELECT {NAMES[by]} AS name, * FROM {relation.sql}) AS named", relation.values)  # noqa: S608 - ours
-
-
-_SUMMED = ("calls", "input_tokens", "output_tokens", "latency_ms", *ALL, *WASTED, *REDELIVERED)
-_SUMS = (
-    ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _SUMMED)
-    + f", coalesce(sum(executions) FILTER (WHERE status IN {FAILED}), 0) AS errors"
-    + ", min(first_at) AS first_at, max(last_at) AS last_at"
-)
-
-
-def _histograms(
-    connection: sa.Connection, selection: Selection, by: By | None, names: list[str] | None = None
+def read_histograms(
+    connection: sa.Connection, selection: Selection, by: By | None = None, names: list[str] | None = None
 ) -> dict[str | None, Histogram]:
-    """The latencies by name; those of all under None. None of a job of which retention has dropped rows."""
+    """The latencies of a selection in full quarters, by name; without ``by`` those of all, under None.
+
+    There are none of a job of which retention has dropped rows.
+    """
     try:
         relation = latencies(connection, selection)
     except RowsPruned:  # sums per job are kept, and no histograms
@@ -124,6 +110,23 @@ def _histograms(
     for row in connection.execute(sa.text(statement), values):
         found.setdefault(row.name, Histogram())[row.bucket] = int(row.executions)
     return found
+
+
+def _named(connection: sa.Connection, selection: Selection, by: By, rows: Any) -> dict[str, Totals]:
+    histograms = read_histograms(connection, selection, by, [row.name for row in rows])
+    return {row.name: Totals(**_measures(row, histograms.get(row.name, Histogram()))) for row in rows}
+
+
+def _by_name(relation: Relation, by: By) -> Relation:
+    return Relation(f"(SELECT {NAMES[by]} AS name, * FROM {relation.sql}) AS named", relation.values)  # noqa: S608 - ours
+
+
+_SUMMED = ("calls", "input_tokens", "output_tokens", "latency_ms", *ALL, *WASTED, *REDELIVERED)
+_SUMS = (
+    ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _SUMMED)
+    + f", coalesce(sum(executions) FILTER (WHERE status IN {FAILED}), 0) AS errors"
+    + ", min(first_at) AS first_at, max(last_at) AS last_at"
+)
 
 
 def _measures(row: Any, histogram: Histogram) -> dict[str, Any]:

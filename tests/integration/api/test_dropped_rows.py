@@ -88,6 +88,14 @@ def test_a_part_is_never_given_for_the_whole(answers: tuple[dict[str, Any], Flas
     )
 
 
+def test_the_description_says_so(client: FlaskClient) -> None:
+    paths = get(client, "/openapi.json").body["paths"]
+
+    assert {path for path, call in paths.items() if "410" in call.get("get", {}).get("responses", {})} == {
+        f"/metrics/{name}" for name in ("summary", "tasks", "models", "timeseries")
+    }
+
+
 def test_the_period_before_is_left_out(answers: tuple[dict[str, Any], FlaskClient]) -> None:
     _, client = answers
 

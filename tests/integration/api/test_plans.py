@@ -63,6 +63,34 @@ def client(filled_url: str) -> FlaskClient:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_call_has_an_index_for_every_row_it_reads(client: FlaskClient, filled_url: str, path: str) -> None:
     """With sequential scans discouraged, one that is left has no other way."""
+    plans = [
+        plan for statement, parameters in asked_by(client, path) for plan in explain(filled_url, statement, parameters)
+    ]
+    assert len(plans) > 1
+    assert not [line for line in plans if READS_ALL.search(line)]
+
+
+@pytest.mark.parametrize("sort", ["last_updated", "cost", "tasks"])
+def test_a_page_of_jobs_is_read_from_its_index(client: FlaskClient, filled_url: str, sort: str) -> None:
+    """The first one and the one after a cursor: backwards from its place, and nothing is sorted."""
+    cursor = get(client, f"/metrics/jobs?sort={sort}&limit=5").body["next_cursor"]
+    for path in (f"/metrics/jobs?sort={sort}&limit=5", f"/metrics/jobs?sort={sort}&limit=5&cursor={cursor}"):
+        ((statement, parameters),) = [one for one in asked_by(client, path) if "FROM metrics_jobs" in one[0]]
+
+        plan = explain(filled_url, statement, parameters)
+
+        assert any("Index Scan Backward" in line for line in plan), plan
+        assert not [line for line in plan if "Sort" in line], plan
+
+
+def test_a_scan_of_everything_would_be_seen(filled_url: str) -> None:
+    plan = explain(filled_url, "SELECT sum(cost_estimate) FROM metrics WHERE queue = 'celery'", {})
+
+    assert any(READS_ALL.search(line) for line in plan)
+
+
+def asked_by(client: FlaskClient, path: str) -> list[tuple[str, Any]]:
+    """The statements that a call really runs, with their parameters."""
     asked: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -73,16 +101,7 @@ def test_a_call_has_an_index_for_every_row_it_reads(client: FlaskClient, filled_
         assert get(client, path).status == 200
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
-
-    plans = [plan for statement, parameters in asked for plan in explain(filled_url, statement, parameters)]
-    assert len(plans) > 1
-    assert not [line for line in plans if READS_ALL.search(line)]
-
-
-def test_a_scan_of_everything_would_be_seen(filled_url: str) -> None:
-    plan = explain(filled_url, "SELECT sum(cost_estimate) FROM metrics WHERE queue = 'celery'", {})
-
-    assert any(READS_ALL.search(line) for line in plan)
+    return asked
 
 
 def explain(url: str, statement: str, parameters: Any) -> list[str]:
