@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -22,9 +23,17 @@ from aurea_celery.storage.reprice import Selection, reprice
 from aurea_celery.storage.write import Writer
 from tests.support.databases import connected
 from tests.support.recorded import execution, model_call, source, write
+from tests.support.servers import wait_until
 
 NIGHTLY = BudgetKey(job="nightly", task="", period="day")
 LIFE = BudgetKey(job="nightly", task="", period="job")
+HOUR_SECONDS, TEST_SECONDS = 3600, 30
+
+
+@pytest.fixture(autouse=True)
+def _not_at_midnight() -> None:
+    """A day's budget begins anew at midnight, which no test here is about; in every zone that is the end of an hour."""
+    wait_until(lambda: time.time() % HOUR_SECONDS < HOUR_SECONDS - TEST_SECONDS, "the next hour")
 
 
 def spend(url: str, usd: str, job_id: str = "nightly", task_name: str = "shop.pay", at: datetime | None = None) -> None:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from aurea_celery import price_lists
 from aurea_celery.cli import aurea
 from aurea_celery.events import encode_batch
 from aurea_celery.price_lists import pricing_of
@@ -20,8 +21,9 @@ from tests.support.recorded import execution, make_old, source, write
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No ``.env`` of the working directory, and no database of the environment."""
+    """No ``.env`` of the working directory, no database of the environment, and no list prices that grow old."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(price_lists, "STALE_DAYS", float("inf"))
     for name in ("DATABASE_URL", "AUREA_BROKER_URL"):
         monkeypatch.delenv(name, raising=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
+from aurea_celery.clock import to_us
 from aurea_celery.events import ModelCall, Usage
 from tests.support.databases import connected
 from tests.support.published import PAGE
@@ -39,7 +41,8 @@ def test_the_commands_say_what_the_page_says(
     (prices,) = blocks("csv")
     (tmp_path / "prices.csv").write_text(prices)
     spent = ModelCall(usage=Usage(input_tokens=10_000, output_tokens=750), model="house-large")
-    write(database_url, execution("nightly", "translate", spent))
+    before_the_next_price = datetime(2026, 11, 24, tzinfo=UTC)
+    write(database_url, execution("nightly", "translate", spent, ended_at_us=to_us(before_the_next_price)))
     examples = [example for block in blocks("console") for example in EXAMPLE.finditer(block)]
 
     assert len(examples) == TEXT.count("\n$ aurea ") > 8
