@@ -26,7 +26,7 @@ SECRETS = {
     "POSTGRES_PASSWORD": "owner0",
     "AUREA_READER_PASSWORD": "reader0",
     "BROKER_PASSWORD": "broker0",
-    "AUREA_API_TOKENS": "read:token0",
+    "AUREA_API_TOKENS": "read:token0-of-a-test",
     "GRAFANA_ADMIN_PASSWORD": "admin0",
 }
 PAGE = (ROOT / "docs" / "compose.md").read_text()
@@ -59,12 +59,15 @@ def test_work_comes_through_to_grafanas_role(stack: NativeStack) -> None:
         assert sent.returncode == 0, sent.stderr
         executions = int(re.findall(r"they are (\d+) executions", sent.stdout)[0])
         wait_until(lambda: written() >= before + executions, f"{executions} executions in the database")
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            cursor.execute("DELETE FROM metrics")
+        cursor.execute("SET default_transaction_read_only = off")  # who may read must not write by wanting to, either
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             cursor.execute("DELETE FROM metrics")
 
 
 def test_the_api_answers_who_has_a_token(stack: NativeStack) -> None:
-    assert ask(stack, "/metrics/jobs", "token0")[0] == 200
+    assert ask(stack, "/metrics/jobs", "token0-of-a-test")[0] == 200
     assert ask(stack, "/metrics/jobs", None)[0] == 401
 
 
