@@ -46,6 +46,7 @@ ERRORS = {
     501: "pyarrow is not installed where the API runs",
     503: "The database is away, or its tables are missing or of another release",
 }
+REPLAYED = {"description": "true, if all of it was written before", "schema": {"const": "true"}}
 ERROR_HEADERS = {
     401: {"WWW-Authenticate": {"description": "How to say who you are", "schema": {"type": "string"}}},
     503: {"Retry-After": {"description": "When to try again, in seconds", "schema": {"type": "integer"}}},
@@ -155,7 +156,8 @@ def _answer(call: Call) -> dict[str, Any]:
     if isinstance(call.answer, str):
         return {"description": summary_of(call), "content": {call.answer: {}}}
     said = (inspect.getdoc(call.answer) or "").partition("\n")[0]
-    return {"description": said, "content": {"application/json": {"schema": _reference(call.answer)}}}
+    headers = {"headers": {idempotence.REPLAYED: REPLAYED}} if call.method == "POST" else {}
+    return {"description": said, **headers, "content": {"application/json": {"schema": _reference(call.answer)}}}
 
 
 def _errors(call: Call, *, asks_for_tokens: bool) -> dict[str, Any]:
