@@ -14,6 +14,7 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  #
 from aurea_api import access_log
 from aurea_api.app import create_app
 from aurea_api.doors import Doors, is_loopback
+from aurea_api.slow_clients import Worker
 from aurea_celery.errors import AddressInUse, ConfigurationError
 from aurea_celery.settings import read_environment, read_port, require_database_url
 
@@ -92,7 +93,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hi
         options: dict[str, Any] = {
             "bind": f"fd://{self._listener.detach()}",
             "workers": WORKERS,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "threads": THREADS,
             "graceful_timeout": STOP_SECONDS,
             "keepalive": KEEP_ALIVE_SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -190,3 +191,42 @@ def test_a_client_that_sends_half_a_request_is_left(serve: Serve, database_url: 
     for half in halves:
         assert b"200" not in half.recv(65536)
         half.close()
+
+
+HALF_HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+HALF_BODY = (
+    b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+)
+
+
+def test_a_client_that_sends_a_byte_at_a_time_is_left(serve: Serve, database_url: str, port: int) -> None:
+    slow = "from aurea_api import server, slow_clients; slow_clients.REQUEST_SECONDS = 1; server.serve()"
+    process = serve("timeit", "-n1", "-r1", slow, DATABASE_URL=database_url, PORT=str(port))
+    process.wait_for(f"http://127.0.0.1:{port}")
+
+    with ThreadPoolExecutor(8) as clients:
+        heads = [clients.submit(send_slowly, port, HALF_HEAD) for _ in range(4)]
+        bodies = [clients.submit(send_slowly, port, HALF_BODY) for _ in range(4)]
+
+    assert all(b"200" not in head.result() for head in heads)
+    assert all(body.result().startswith(b"HTTP/1.1 400 ") for body in bodies)
+    assert ask(port, "GET", "/health").status == 200
+
+
+def send_slowly(port: int, begin: bytes) -> bytes:
+    """Begin a request, and add a byte ten times a second until something is answered, or the connection is closed."""
+    with socket.create_connection(("127.0.0.1", port), 0.1) as connection:
+        connection.sendall(begin)
+        for _ in range(300):
+            with contextlib.suppress(TimeoutError):
+                return _received(connection)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"a")
+    raise AssertionError("the client was not left")
+
+
+def _received(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except ConnectionError:
+        return b""
