@@ -238,6 +238,23 @@ def test_beside_money_is_how_much_of_it_is_known(client: FlaskClient, filled_url
         assert one["priced_share"] == [None, Decimal((tokens - unpriced) * 10**6 // tokens) / 10**6 if tokens else None]
 
 
+def test_every_kind_of_question_is_answered_on_each_postgresql(each_database_url: str) -> None:
+    """Sums, rows by job and by tag, histograms, the list of jobs and a tree."""
+    write(each_database_url, *history.history(5, 60))
+    client = create_app(each_database_url).test_client()
+    period = [("since", history.BEGIN.isoformat()), ("until", history.END.isoformat())]
+
+    for filters in ([], [("job", "nightly")], [("tag", "team:search")]):
+        summary = ask(client, "/metrics/summary", [*filters, *period])
+        where = Rows(each_database_url, filters, summary["since"], summary["until"])
+        assert sums_of(summary["totals"]) == tuple(where.select(SUMS)[0])
+        for measure in ("cost", "latency_p95"):
+            series = [("measure", measure), ("by", "provider"), ("tz", "Asia/Kathmandu")]
+            assert ask(client, "/metrics/timeseries", [*filters, *period, *series])["series"]
+    assert len(ask(client, "/metrics/jobs", [("prefix", "chat/"), ("sort", "cost")])["jobs"]) == 2
+    assert ask(client, "/metrics/jobs/nightly/tree", [])["nodes"]
+
+
 def test_a_local_day_of_25_hours_is_one_point(client: FlaskClient) -> None:
     answer = ask(
         client,
