@@ -383,6 +383,13 @@ def test_a_period_that_is_not_over_is_compared_by_the_hour(database_url: str) ->
     assert (answer["change"]["error_share"], answer["change"]["waste_cost"]) == (None, None)
 
 
+def test_a_period_that_is_yet_to_come_has_no_rates(client: FlaskClient) -> None:
+    answer = ask(client, "/metrics/summary", [("since", "9000-01-01T00:00:00Z"), ("until", "9001-01-01T00:00:00Z")])
+
+    assert (answer["tasks_per_hour"], answer["cost_per_hour"], answer["change"]) == (None, None, None)
+    assert answer["previous"]["total_tasks"] == 0
+
+
 def test_a_period_without_an_end_goes_on_until_now(client: FlaskClient) -> None:
     answer = ask(client, "/metrics/summary", [("since", "24h")])
 
