@@ -54,7 +54,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """What executions came to, from ``since`` until before ``until``, and in the period of that length before.
 
     Rates are over the part of the period that has passed. They, ``previous`` and ``change`` are null where it has no
-    beginning, and the latter two where retention has dropped the rows that know.
+    beginning; rates and ``change`` where that is yet to come; ``previous`` and ``change`` where retention has dropped
+    the rows that know.
     """
 
     since: Time | None
@@ -172,6 +173,8 @@ def _periods(filters: Filters) -> _Periods:
     whole = replace(selection, until=selection.until or now).in_quarters()
     if whole.since is None or whole.until is None:
         return _Periods(selection, None, None, None)
+    if whole.since >= now:
+        return _Periods(selection, whole.before(), None, None)
     hours = _hours(min(whole.until, now) - whole.since)
     return _Periods(selection, whole.before(), hours, hours / _hours(whole.until - whole.since))
 

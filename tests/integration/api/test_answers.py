@@ -238,6 +238,23 @@ def test_beside_money_is_how_much_of_it_is_known(client: FlaskClient, filled_url
         assert one["priced_share"] == [None, Decimal((tokens - unpriced) * 10**6 // tokens) / 10**6 if tokens else None]
 
 
+def test_every_kind_of_question_is_answered_on_each_postgresql(each_database_url: str) -> None:
+    """Sums, rows by job and by tag, histograms, the list of jobs and a tree."""
+    write(each_database_url, *history.history(5, 60))
+    client = create_app(each_database_url).test_client()
+    period = [("since", history.BEGIN.isoformat()), ("until", history.END.isoformat())]
+
+    for filters in ([], [("job", "nightly")], [("tag", "team:search")]):
+        summary = ask(client, "/metrics/summary", [*filters, *period])
+        where = Rows(each_database_url, filters, summary["since"], summary["until"])
+        assert sums_of(summary["totals"]) == tuple(where.select(SUMS)[0])
+        for measure in ("cost", "latency_p95"):
+            series = [("measure", measure), ("by", "provider"), ("tz", "Asia/Kathmandu")]
+            assert ask(client, "/metrics/timeseries", [*filters, *period, *series])["series"]
+    assert len(ask(client, "/metrics/jobs", [("prefix", "chat/"), ("sort", "cost")])["jobs"]) == 2
+    assert ask(client, "/metrics/jobs/nightly/tree", [])["nodes"]
+
+
 def test_a_local_day_of_25_hours_is_one_point(client: FlaskClient) -> None:
     answer = ask(
         client,
@@ -364,6 +381,13 @@ def test_a_period_that_is_not_over_is_compared_by_the_hour(database_url: str) ->
         assert float(answer["change"][name]) == pytest.approx(float(answer["tasks_per_hour"]) / 2 - 1, abs=1e-5)
     assert answer["change"]["avg_latency_ms"] == answer["change"]["p95_latency_ms"] == 0
     assert (answer["change"]["error_share"], answer["change"]["waste_cost"]) == (None, None)
+
+
+def test_a_period_that_is_yet_to_come_has_no_rates(client: FlaskClient) -> None:
+    answer = ask(client, "/metrics/summary", [("since", "9000-01-01T00:00:00Z"), ("until", "9001-01-01T00:00:00Z")])
+
+    assert (answer["tasks_per_hour"], answer["cost_per_hour"], answer["change"]) == (None, None, None)
+    assert answer["previous"]["total_tasks"] == 0
 
 
 def test_a_period_without_an_end_goes_on_until_now(client: FlaskClient) -> None:
