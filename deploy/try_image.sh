@@ -87,7 +87,7 @@ mount_image() {
         if chroot "$root" touch /written 2>/dev/null; then echo "the root file system can be written" >&2; exit 1; fi
         exec chroot --userspec="$user" "$root" /usr/bin/env --chdir=/app "$@"
     ' enter "$root" "$user" -i PATH="$path" DATABASE_URL="$database" BROKER_URL="$broker" AUREA_BROKER_URL="$broker"
-        AUREA_OUTBOX_DIR=/var/lib/aurea AUREA_API_TOKENS=read:token)
+        AUREA_OUTBOX_DIR=/var/lib/aurea AUREA_API_TOKENS=read:token-of-a-try-run)
 }
 
 wait_for() {  # at most a minute for a command to succeed
