@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from aurea_celery.clock import new_event_id
-from aurea_celery.delivery.folders import MOST_ADOPTED
 from tests.support.endings import APP, DONE, ENDINGS, POOLS, PREFORK, TOKENS, Ending, Row
 from tests.support.installation import Installation
 from tests.support.outcomes import check_books, rows_by_job, send, sizes, wait_for_rows
@@ -123,7 +122,7 @@ def test_memory_error(installation: Installation) -> None:
 
 @pytest.mark.parametrize("option", ["--max-tasks-per-child=1", "--max-memory-per-child=1"])
 def test_a_child_that_lives_for_one_task(installation: Installation, option: str) -> None:
-    count = 8 * MOST_ADOPTED if "tasks" in option else 50
+    count = 500 if "tasks" in option else 50
     installation.writer(app=APP)
     worker = installation.worker("-P", "prefork", "-c", "2", option, app=APP)
     for _ in range(count):
