@@ -14,7 +14,7 @@ from aurea_celery.storage.database import create_engine
 from bench import filled
 from tests.support.databases import connected
 
-READER = "aurea_test_reader"
+READER = "grafana_test_reader"  # roles belong to the whole server: those of `aurea db reader` are another test's
 FULL_ROWS = 20_000
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOSTILE = ("O'Brien", "%", "$1", "\\", "'; DROP TABLE metrics; --", 'say "no"', "tab\there", '\\"')

@@ -16,7 +16,7 @@ from tests.support import history
 from tests.support.databases import connected
 from tests.support.grafana import QUERIES, RULES, rule_sql
 
-ROLE = f"aurea_reader_of_{os.getpid()}"
+ROLE = f"grafana_reader_of_{os.getpid()}"
 """Roles belong to the whole server, which other tests may share."""
 
 EVER = Range(history.BEGIN, history.END)
