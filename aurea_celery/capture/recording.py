@@ -80,27 +80,31 @@ def record_usage(
             "a thread that a task starts is outside, unless it runs carry_context(function)",
         )
         return
-    counts = {
-        "input_tokens": input_tokens,
-        "output_tokens": output_tokens,
-        "total_tokens": total_tokens,
-        "cache_read_input_tokens": cache_read_input_tokens,
-        "cache_write_input_tokens": cache_write_input_tokens,
-        "cache_write_1h_input_tokens": cache_write_1h_input_tokens,
-        "reasoning_output_tokens": reasoning_output_tokens,
-        "input_audio_tokens": input_audio_tokens,
-        "output_audio_tokens": output_audio_tokens,
-    }
-    contradiction = None
+    reading = usage = contradiction = None
     try:
-        reading = _read(response, counts)
+        if response is not None:
+            reading = read_part(response)
+            usage = reading.usage if reading else read_usage(response)
+        if usage is None:
+            usage = Usage(
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                total_tokens=total_tokens,
+                cache_read_input_tokens=cache_read_input_tokens,
+                cache_write_input_tokens=cache_write_input_tokens,
+                cache_write_1h_input_tokens=cache_write_1h_input_tokens,
+                reasoning_output_tokens=reasoning_output_tokens,
+                input_audio_tokens=input_audio_tokens,
+                output_audio_tokens=output_audio_tokens,
+            )
     except UsageError as error:
-        reading, contradiction = Reading(Usage(), model=text(response, "model")), error
+        usage, contradiction = Usage(), error
+        reading = Reading(usage, model=text(response, "model"))
     if response is not None:
         execution.note_counted(response)
     call = call_of(
         reading,
-        reading.usage,
+        usage,
         model=model,
         provider=provider,
         service_tier=service_tier,
@@ -109,22 +113,9 @@ def record_usage(
     )
     if cost_usd is not None:
         call = with_cost(call, lambda: cost_usd, "cost_usd is")
-    count_call(execution, call, response_id=reading.response_id)
+    count_call(execution, call, response_id=reading.response_id if reading else None)
     if contradiction is not None:
         raise contradiction
-
-
-def _read(response: Any, counts: dict[str, int | None]) -> Reading:
-    """What a response says of itself, or the counts that are given.
-
-    Raises:
-        UsageError: If the counts contradict each other.
-    """
-    reading = None if response is None else read_part(response)
-    if reading is not None:
-        return reading
-    usage = None if response is None else read_usage(response)
-    return Reading(Usage(**counts) if usage is None else usage)
 
 
 def _to_microseconds(milliseconds: float | None) -> int | None:
