@@ -52,6 +52,7 @@ class Installation:
             "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": "3",
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "default",
+            "TMPDIR": str(self.folder),  # a pool that is killed leaves a folder behind
             **self.settings,
         }
 
