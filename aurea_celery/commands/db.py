@@ -44,7 +44,7 @@ def check(context: click.Context) -> None:
 @db.command("maintain", cls=Command)
 @click.pass_context
 def maintain(context: click.Context) -> None:
-    """Make partitions ahead, and move rows out of the default one; safe beside running writers."""
+    """Make partitions ahead, move rows out of the default one, sum hours that are over; safe beside running writers."""
     from aurea_celery.storage import upkeep  # noqa: PLC0415 - heavy
     from aurea_celery.storage.condition import wrong_clocks  # noqa: PLC0415 - heavy
     from aurea_celery.storage.pulse import counted  # noqa: PLC0415 - heavy
@@ -56,6 +56,8 @@ def maintain(context: click.Context) -> None:
     held = counted(done.left, "row", "rows")
     left = f"holds {held} of {wrong_clocks(done.left)}" if done.left else "is empty"
     click.echo(f"The default partition {left}.")
+    condensed = counted(done.condensed, "hour that is over is", "hours that are over are")
+    click.echo(f"{condensed} condensed." if done.condensed else "Every hour that is over was condensed already.")
 
 
 @db.command("rebuild", cls=Command)
@@ -65,9 +67,9 @@ def rebuild(context: click.Context) -> None:
 
     Sums of rows that retention has dropped are kept: per job they are added, per quarter of an hour they stay.
     """
-    from aurea_celery.storage import audit  # noqa: PLC0415 - heavy
+    from aurea_celery.storage import upkeep  # noqa: PLC0415 - heavy
 
-    audit.rebuild(database_url(context))
+    upkeep.rebuild(database_url(context))
     click.echo("Every sum is made anew from its rows.")
 
 

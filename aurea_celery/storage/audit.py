@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aurea_celery.storage import partitions, rollups
+from aurea_celery.storage import partitions
 from aurea_celery.storage.books import Books, ProcessBooks, read_books, read_process_books
 from aurea_celery.storage.database import check_schema, create_engine, translating
 from aurea_celery.storage.prices import edition_name
@@ -54,21 +54,6 @@ def audit(url: str, source_ids: Collection[str] = (), *, every_process: bool = F
             rows_in_default=partitions.count_default(connection),
             fetched_prices=edition_name(connection),
         )
-
-
-def rebuild(url: str) -> None:
-    """Make every rollup anew from the rows, where they are all there; takes as long as reading them takes.
-
-    The server sums, within its ``work_mem``; nothing is held here.
-
-    Raises:
-        ConfigurationError: If the URL is not one of PostgreSQL's.
-        DatabaseUnavailable: If the server does not answer.
-        SchemaMismatch: If the tables are missing, older or newer.
-    """
-    with _unhurried(url) as connection:
-        check_schema(connection)
-        rollups.rebuild(connection)
 
 
 @contextlib.contextmanager

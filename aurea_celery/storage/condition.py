@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from aurea_celery.clock import from_us, now_us
-from aurea_celery.storage import partitions, retention
+from aurea_celery.storage import condensed, partitions, retention
 from aurea_celery.storage.audit import at_one_moment
 from aurea_celery.storage.comparison import table_differences
 from aurea_celery.storage.migrate import HEAD_REVISION
@@ -18,6 +18,7 @@ from aurea_celery.storage.queries import rollup_differences
 class Condition(Struct, frozen=True, kw_only=True):
     """What was found. ``weeks_in_default`` are those whose rows in the default partition can be moved out of it.
 
+    ``hours_to_condense`` are over; until that is done, answers about a long time that they are in take longer.
     ``rollup_differences`` is None where the tables are others, so that sums cannot be compared; ``horizon`` is from
     when on all rows are there, None if none was ever dropped.
     """
@@ -26,6 +27,7 @@ class Condition(Struct, frozen=True, kw_only=True):
     made_until: datetime
     rows_in_default: int
     weeks_in_default: int
+    hours_to_condense: int
     table_differences: list[str]
     rollup_differences: dict[str, int] | None
     horizon: datetime | None
@@ -44,6 +46,7 @@ class Condition(Struct, frozen=True, kw_only=True):
             self._about_partitions(),
             self._about_default(),
             self._about_sums(),
+            self._about_hours(),
         ]
 
     def _about_tables(self) -> str:
@@ -72,6 +75,12 @@ class Condition(Struct, frozen=True, kw_only=True):
         tables = ", ".join(f"{count:,} of {table}" for table, count in sorted(self.rollup_differences.items()))
         return f"Sums differ from their rows, {tables}; make them anew: aurea db rebuild."
 
+    def _about_hours(self) -> str:
+        if not self.hours_to_condense:
+            return "Every hour that is over is condensed."
+        hours = counted(self.hours_to_condense, "hour that is over waits", "hours that are over wait")
+        return f"{hours} to be condensed by a writer, or by: aurea db maintain."
+
 
 def wrong_clocks(rows: int) -> str:
     """Whose rows stay in the default partition."""
@@ -95,6 +104,7 @@ def condition(url: str) -> Condition:
             made_until=made_until,
             rows_in_default=partitions.count_default(connection),
             weeks_in_default=len(partitions.weeks_in_default(connection, now)),
+            hours_to_condense=len(condensed.hours_over(connection, now)) if not differences else 0,
             table_differences=differences,
             rollup_differences=None if differences else rollup_differences(connection),
             horizon=retention.horizon(connection),

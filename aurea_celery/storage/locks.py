@@ -27,13 +27,15 @@ def is_lock_error(error: DBAPIError) -> bool:
     return getattr(error.orig, "pgcode", None) in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
-def patiently(engine: sa.Engine, change: Callable[[sa.Connection], Result]) -> Result:
+def patiently(engine: sa.Engine, change: Callable[[sa.Connection], Result], attempts: int = ATTEMPTS) -> Result:
     """Make a change in one transaction, again and again until its locks are to be had.
 
     Raises:
-        DatabaseUnavailable: If they are not, for about half a minute.
+        DatabaseUnavailable: If they are not, for about half a minute, or at so many attempts.
     """
-    for _ in range(ATTEMPTS):
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(PAUSE_SECONDS)
         try:
             with engine.begin() as connection:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
@@ -42,5 +44,4 @@ def patiently(engine: sa.Engine, change: Callable[[sa.Connection], Result]) -> R
         except DBAPIError as error:
             if not is_lock_error(error):
                 raise
-        time.sleep(PAUSE_SECONDS)
-    raise DatabaseUnavailable("somebody reads or locks the table metrics all the time; try again when that has ended")
+    raise DatabaseUnavailable("somebody reads or locks the tables all the time; try again when that has ended")

@@ -126,7 +126,9 @@ def _statement(scope: Scope, source: Relation) -> str:
 
 def _source(connection: sa.Connection, scope: Scope, selection: Selection) -> Relation:
     """The smallest rollup that knows it; how much of each job falls into a time, only its rows know."""
-    if scope.by != "job" or scope.job_id is not None:
+    if scope.by != "job":
+        return sums(connection, selection, scope.by)
+    if scope.job_id is not None:
         return sums(connection, selection)
     if selection.since is None:
         return Relation("metrics_jobs", {})

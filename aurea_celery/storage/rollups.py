@@ -18,6 +18,7 @@ SMALLEST_BUCKET = -100
 
 # By date_part, which is floating point in every release and several times as fast as extract; exact for two centuries.
 QUARTER = "to_timestamp(floor(date_part('epoch', created_at) / 900) * 900)"
+HOUR = "to_timestamp(floor(date_part('epoch', created_at) / 3600) * 3600)"
 BUCKET = (
     f"CASE WHEN latency_ms > 0"
     f" THEN greatest({SMALLEST_BUCKET}, ceil(ln(CAST(latency_ms AS float8)) / ln(CAST({BUCKET_BASE} AS float8))))"
@@ -72,11 +73,11 @@ _NAMES = ("job_id", "task_name", "model_used", "status", "redelivered")
 SOURCES = ", ".join((*_NAMES, "provider_name", *SUMS, "created_at"))
 """The columns of ``metrics`` that the rollups are made of."""
 
-_NOTHING = ", ".join(f"0 AS {name}" for name in SUMS)
+_ZEROS = ", ".join(f"0 AS {name}" for name in SUMS)
 EVER = (
     f"(SELECT {SOURCES} FROM metrics"  # noqa: S608 - our own names
     f" UNION ALL SELECT {', '.join(_NAMES)}, NULL, {', '.join(SUMS)}, last_at FROM metrics_pruned"
-    f" UNION ALL SELECT {', '.join(_NAMES)}, NULL, {_NOTHING}, first_at FROM metrics_pruned) AS ever"
+    f" UNION ALL SELECT {', '.join(_NAMES)}, NULL, {_ZEROS}, first_at FROM metrics_pruned) AS ever"
 )
 """All rows there are, and what was dropped, as rows that have the sums and the times of those they stand for."""
 
@@ -189,24 +190,45 @@ PRUNED = Rollup(
 )
 """What is kept of rows that are dropped, so that sums over a job's whole life can still be made anew."""
 
-HOLD_BUDGETS = "LOCK TABLE budgets IN ROW SHARE MODE"
-"""Keeps budgets what they are until the transaction ends; in a statement of its own, before the one that sums.
+HOLD = "LOCK TABLE budgets, metrics_uncondensed IN ROW SHARE MODE"
+"""Keeps budgets, and which hours are condensed, until the transaction ends; in a statement of its own, before the sums.
 
 Whoever sets a budget waits for it, and then sums the rows that are there; what is summed later knows the budget.
+Whoever condenses an hour waits too, and then sees what was added to it; what is added later takes it out again.
 """
 
 
 def adding(relation: str) -> str:
     """The same for all rollups, as the steps of a WITH that follow the one that makes the relation."""
-    return ", ".join(f"{rollup.table}_changed AS ({rollup.insert(relation)})" for rollup in ROLLUPS)
+    hours = (
+        f"INSERT INTO metrics_uncondensed SELECT DISTINCT {HOUR} FROM {relation} ORDER BY 1"  # noqa: S608 - our own names
+        " ON CONFLICT DO NOTHING"
+    )
+    steps = {"hours": hours} | {rollup.table: rollup.insert(relation) for rollup in ROLLUPS}
+    return ", ".join(f"{name}_changed AS ({step})" for name, step in steps.items())
+
+
+_CONDENSED_OF_NOTHING = (
+    "DELETE FROM metrics_condensed WHERE NOT EXISTS (SELECT FROM metrics_15m"
+    " WHERE quarter_at >= starts_at AND quarter_at < starts_at + CAST('1 ' || span AS interval))"
+)
+_NOTHING_CONDENSED = (
+    "INSERT INTO metrics_uncondensed SELECT DISTINCT date_trunc('hour', quarter_at, 'UTC') FROM metrics_15m"
+    " ON CONFLICT DO NOTHING"
+)
 
 
 def rebuild(connection: sa.Connection) -> None:
-    """Make every rollup anew, where its rows are whole; the rest stays as it is. Writers wait meanwhile."""
-    connection.execute(sa.text(HOLD_BUDGETS))
+    """Make every rollup anew, where its rows are whole; the rest stays as it is. Writers wait meanwhile.
+
+    No hour is condensed then, until somebody does it; what is condensed of nothing is gone.
+    """
+    connection.execute(sa.text(HOLD))
     tables = ", ".join(rollup.table for rollup in ROLLUPS)
     connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
     for rollup in ROLLUPS:
         columns = ", ".join(rollup.key | rollup.measures)
         connection.execute(sa.text(f"DELETE FROM {rollup.table} WHERE {rollup.whole}"))  # noqa: S608 - our own names
         connection.execute(sa.text(f"INSERT INTO {rollup.table} ({columns}) {rollup.made}"))
+    connection.execute(sa.text(_CONDENSED_OF_NOTHING))
+    connection.execute(sa.text(_NOTHING_CONDENSED))

@@ -26,7 +26,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from aurea_celery.events import COST_STATUSES, STATUSES, TEXT_MAX_CHARACTERS
 
@@ -51,6 +51,8 @@ def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
 def _name(column: str) -> CheckConstraint:
     return CheckConstraint(f"char_length({column}) BETWEEN 1 AND {TEXT_MAX_CHARACTERS}", name=column)
 
+
+CONDENSED_DIMENSIONS = ("all", "task", "model", "provider")
 
 metrics_id = Sequence("metrics_id_seq", metadata=metadata, data_type=BigInteger)
 
@@ -230,6 +232,30 @@ metrics_latency_15m = Table(
     Column("executions", BigInteger, nullable=False),
     PrimaryKeyConstraint("quarter_at", "task_name", "provider_name", "model_used", "status", "bucket"),
     comment="A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent",
+)
+
+metrics_condensed = Table(
+    "metrics_condensed",
+    metadata,
+    Column("span", Text, nullable=False),
+    Column("dimension", Text, nullable=False, comment="what name is a name of"),
+    Column("starts_at", DateTime(timezone=True), nullable=False, comment="start of the hour or day, UTC"),
+    Column("name", Text, nullable=False, comment="'' of all; of a provider that is not known"),
+    Column("status", Text, nullable=False),
+    *_measures(),
+    Column("buckets", ARRAY(SmallInteger), nullable=False, comment="of latency, as in metrics_latency_15m, ascending"),
+    Column("bucket_executions", ARRAY(BigInteger), nullable=False, comment="of each of buckets"),
+    PrimaryKeyConstraint("span", "dimension", "starts_at", "name", "status"),
+    one_of("span", ("hour", "day")),
+    one_of("dimension", CONDENSED_DIMENSIONS),
+    comment="Sums of whole hours and days by one name at a time, for long times; not of hours in metrics_uncondensed",
+)
+
+metrics_uncondensed = Table(
+    "metrics_uncondensed",
+    metadata,
+    Column("hour_at", DateTime(timezone=True), primary_key=True, comment="its sums have changed since, and its day's"),
+    comment="Hours of which metrics_condensed does not tell: metrics_15m does",
 )
 
 metrics_pruned = Table(

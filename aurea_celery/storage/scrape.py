@@ -6,13 +6,14 @@ has overtaken it; all that come after the first ones are :data:`OTHER` together.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 
 import sqlalchemy as sa
 from msgspec import Struct
 
 from aurea_celery.storage.latencies import Histogram
+from aurea_celery.storage.selection import NAMES, By, Selection, latencies, sums
 
 OTHER = "other"
 MOST_NAMES = 100
@@ -58,20 +59,6 @@ _MEASURES = (
 )
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in _MEASURES)
 
-# The rollup is read once; what follows works on as many rows as there are combinations.
-_ALL_TIME = sa.text(
-    "WITH sums AS MATERIALIZED ("  # noqa: S608 - our own names
-    f" SELECT task_name, model_used, status, min(first_at) AS first_at, {_SUMS} FROM metrics_15m GROUP BY 1, 2, 3),"
-    " tasks AS (SELECT task_name, task_name AS task FROM sums GROUP BY 1 ORDER BY min(first_at), 1 LIMIT :most),"
-    " models AS (SELECT model_used, model_used AS model FROM sums GROUP BY 1 ORDER BY min(first_at), 1 LIMIT :most),"
-    " named AS (SELECT coalesce(task, :other) AS task, coalesce(model, :other) AS model, sums.*"
-    " FROM sums LEFT JOIN tasks USING (task_name) LEFT JOIN models USING (model_used))"
-    f" SELECT task, status, model, {_SUMS} FROM named GROUP BY GROUPING SETS ((task, status), (model)) ORDER BY 1, 2, 3"
-)
-_LATENCIES = sa.text(
-    "SELECT CASE WHEN task_name = ANY(:tasks) THEN task_name ELSE :other END AS task, bucket,"
-    " sum(executions) AS executions FROM metrics_latency_15m GROUP BY 1, 2"
-)
 _KEPT = sa.text(
     "SELECT (SELECT count(*) FROM metrics_rejected) AS rejected,"
     " (SELECT coalesce(sum(lost), 0)::bigint FROM metrics_sources) AS dropped"
@@ -80,11 +67,9 @@ _KEPT = sa.text(
 
 def read_sums(connection: sa.Connection, most: int = MOST_NAMES) -> tuple[dict[str, TaskSums], dict[str, ModelSums]]:
     """What was spent ever by each task and on each model; ``most`` of each are told apart."""
-    rows = connection.execute(_ALL_TIME, {"most": most, "other": OTHER}).all()
     by_task: dict[str, list[sa.Row[tuple[object, ...]]]] = {}
-    for row in rows:
-        if row.task is not None:
-            by_task.setdefault(row.task, []).append(row)
+    for row in _all_time(connection, "task", most):
+        by_task.setdefault(row.name, []).append(row)
     histograms = _latencies(connection, by_task)
     tasks = {
         task: TaskSums(
@@ -96,7 +81,10 @@ def read_sums(connection: sa.Connection, most: int = MOST_NAMES) -> tuple[dict[s
         )
         for task, parts in by_task.items()
     }
-    return tasks, {row.model: _model_sums(row) for row in rows if row.model is not None}
+    by_model: dict[str, list[sa.Row[tuple[object, ...]]]] = {}
+    for row in _all_time(connection, "model", most):
+        by_model.setdefault(row.name, []).append(row)
+    return tasks, {model: _model_sums(parts) for model, parts in by_model.items()}
 
 
 def read_kept(connection: sa.Connection) -> Kept:
@@ -105,19 +93,36 @@ def read_kept(connection: sa.Connection) -> Kept:
     return Kept(rejected=row.rejected, dropped=row.dropped)
 
 
+def _all_time(connection: sa.Connection, by: By, most: int) -> Sequence[sa.Row[tuple[object, ...]]]:
+    """The sums of all time by status of the first ``most`` names, and of all others together."""
+    relation = sums(connection, Selection(), by)
+    statement = (
+        f"WITH sums AS MATERIALIZED (SELECT {NAMES[by]} AS name, status, min(first_at) AS first_at, {_SUMS}"  # noqa: S608 - ours
+        f" FROM {relation.sql} GROUP BY 1, 2),"
+        " firsts AS (SELECT name, name AS apart FROM sums GROUP BY 1 ORDER BY min(first_at), 1 LIMIT :most)"
+        f" SELECT coalesce(apart, :other) AS name, status, {_SUMS} FROM sums LEFT JOIN firsts USING (name)"
+        " GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    return connection.execute(sa.text(statement), relation.values | {"most": most, "other": OTHER}).all()
+
+
 def _latencies(connection: sa.Connection, tasks: Collection[str]) -> dict[str, Histogram]:
+    relation = latencies(connection, Selection(), "task")
+    statement = (
+        "SELECT CASE WHEN task_name = ANY(:tasks) THEN task_name ELSE :other END AS task, bucket,"  # noqa: S608 - ours
+        f" sum(executions) AS executions FROM {relation.sql} GROUP BY 1, 2"
+    )
     found: dict[str, Histogram] = {}
-    for row in connection.execute(_LATENCIES, {"tasks": list(tasks), "other": OTHER}):
+    for row in connection.execute(sa.text(statement), relation.values | {"tasks": list(tasks), "other": OTHER}):
         found.setdefault(row.task, Histogram())[row.bucket] = int(row.executions)
     return found
 
 
-def _model_sums(row: sa.Row[tuple[object, ...]]) -> ModelSums:
+def _model_sums(parts: Iterable[sa.Row[tuple[object, ...]]]) -> ModelSums:
+    """Those of all statuses together."""
+    rows = list(parts)
+    counted = ("calls", "token_count", "input_tokens", "output_tokens", "unpriced_tokens")
     return ModelSums(
-        calls=int(row.calls),
-        token_count=int(row.token_count),
-        input_tokens=int(row.input_tokens),
-        output_tokens=int(row.output_tokens),
-        cost_usd=row.cost_estimate,
-        unpriced_tokens=int(row.unpriced_tokens),
+        **{name: sum(int(getattr(row, name)) for row in rows) for name in counted},
+        cost_usd=sum((row.cost_estimate for row in rows), Decimal(0)),
     )

@@ -1,23 +1,29 @@
 """Which executions a question is about, and the cheapest relation that answers it exactly.
 
 Sums per quarter of an hour know time, task, provider, model and status; those per job know job, task, model and status.
-What asks for a tag, or for a job within a time, reads the rows, which have an index for each; where retention has
-dropped some of them it is refused, so that no answer gives a part for the whole. A time is widened to full quarters
-whatever is read, so that all answers about it agree.
+Whole hours and days have sums by one name at a time, and status: what asks for no two of task, model and provider reads
+these, and quarters only where the time begins and ends, and where an hour is not condensed. What asks for a tag, or for
+a job within a time, reads the rows, which have an index for each; where retention has dropped some of them it is
+refused, so that no answer gives a part for the whole. A time is widened to full quarters whatever is read, so that all
+answers about it agree.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from msgspec import Struct, json
 from msgspec.structs import replace
 
+from aurea_celery.clock import from_us, now_us
+from aurea_celery.storage import condensed
 from aurea_celery.storage.retention import require_rows_since
-from aurea_celery.storage.rollups import LATENCIES, QUARTERS, Rollup
+from aurea_celery.storage.rollups import LATENCIES, MEASURES, QUARTERS, Rollup
 from aurea_celery.storage.schema import metrics_jobs
+from aurea_celery.storage.spans import Known, Piece, Stretch, cut, end_of, start_of, widest_between
 
 By = Literal["task", "model", "provider", "status"]
 NAMES: dict[By, str] = {
@@ -26,7 +32,6 @@ NAMES: dict[By, str] = {
     "provider": "provider_name",
     "status": "status",
 }
-QUARTER_SECONDS = 900
 NEVER, FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -47,8 +52,8 @@ class Selection(Struct, frozen=True, kw_only=True):
 
     def in_quarters(self) -> Selection:
         """The same, widened to full quarters of an hour."""
-        until = self.until and start_of_quarter(self.until + timedelta(seconds=QUARTER_SECONDS, microseconds=-1))
-        return replace(self, since=self.since and start_of_quarter(self.since), until=until)
+        since, until = self.since and start_of("quarter", self.since), self.until and end_of("quarter", self.until)
+        return replace(self, since=since, until=until)
 
     def before(self) -> Selection | None:
         """The same over the period of the same length just before; None where there is none."""
@@ -67,39 +72,82 @@ class Relation(NamedTuple):
     values: dict[str, Any]
 
 
-def start_of_quarter(time: datetime) -> datetime:
-    """The start of the quarter of an hour that a time is in.
-
-    >>> start_of_quarter(datetime(2026, 11, 24, 9, 14, 59, tzinfo=UTC)).isoformat()
-    '2026-11-24T09:00:00+00:00'
-    """
-    return datetime.fromtimestamp(time.timestamp() // QUARTER_SECONDS * QUARTER_SECONDS, UTC)
-
-
 def sums(
-    connection: sa.Connection, selection: Selection, by: By | None = None, *, needs_time: bool = False
+    connection: sa.Connection, selection: Selection, by: By | None = None, *, points: Sequence[datetime] = ()
 ) -> Relation:
     """A relation with the measures of the rollups and ``status``, the name it is wanted by, and ``quarter_at``.
 
-    The selection is one in full quarters.
+    The selection is one in full quarters. Where ``points`` of time are given, no row reaches over one of them; without
+    any, those of jobs have no time.
 
     Raises:
         RowsPruned: If only rows know it, and retention has dropped some of these.
     """
-    if _needs_rows(selection) or (selection.jobs and (needs_time or by == "provider")):
+    if _needs_rows(selection) or (selection.jobs and (points or by == "provider")):
         return _of_rows(connection, QUARTERS, selection)
-    return _filtered("metrics_job" if selection.jobs else "metrics_15m", selection, "quarter_at", "provider_name")
+    if selection.jobs:
+        return _filtered("metrics_job", selection)
+    return _of_time(connection, _SUMS, selection, by, points)
 
 
-def latencies(connection: sa.Connection, selection: Selection) -> Relation:
-    """A relation of ``quarter_at``, the names, ``bucket`` and ``executions``. The selection is one in full quarters.
+def latencies(
+    connection: sa.Connection, selection: Selection, by: By | None = None, *, points: Sequence[datetime] = ()
+) -> Relation:
+    """A relation of ``bucket`` and ``executions``, ``status``, the name it is wanted by, and ``quarter_at``; see sums.
 
     Raises:
         RowsPruned: If only rows know it, and retention has dropped some of these.
     """
     if selection.jobs or _needs_rows(selection):
         return _of_rows(connection, LATENCIES, selection)
-    return _filtered("metrics_latency_15m", selection, "quarter_at", "provider_name")
+    return _of_time(connection, _LATENCIES, selection, by, points)
+
+
+class _Kept(NamedTuple):
+    """Where figures are kept, of quarters and of longer spans, as what stands after FROM, and their columns."""
+
+    quarters: str
+    spans: str
+    columns: str
+
+
+_SUMS = _Kept("metrics_15m", "metrics_condensed", ", ".join(MEASURES))
+_LATENCIES = _Kept("metrics_latency_15m", condensed.LATENCIES, "bucket, executions")
+
+
+def _of_time(
+    connection: sa.Connection, kept: _Kept, selection: Selection, by: By | None, points: Sequence[datetime]
+) -> Relation:
+    """The figures of a time, from the longest spans that know them."""
+    filtered: dict[By, Sequence[str]] = {
+        "task": selection.tasks,
+        "model": selection.models,
+        "provider": selection.providers,
+    }
+    dimensions = [dimension for dimension, names in filtered.items() if names or dimension == by]
+    if len(dimensions) > 1:
+        return _filtered(kept.quarters, selection)
+    stretch = Stretch(selection.since, selection.until)
+    known = Known(condensed.changed_in(connection, stretch), condensed.hours_from(from_us(now_us())))
+    pieces = cut(stretch, known, widest_between(points))
+    parts = [
+        _filtered(_spans(kept, dimensions, piece), selection, piece.stretch, str(number))
+        for number, piece in enumerate(pieces or [Piece("quarter", stretch)])
+    ]
+    columns = ", ".join(("quarter_at", "status", *(NAMES[dimension] for dimension in dimensions), kept.columns))
+    united = " UNION ALL ".join(f"SELECT {columns} FROM {part.sql}" for part in parts)  # noqa: S608 - our own names
+    return Relation(f"({united}) AS of_time", {name: value for part in parts for name, value in part.values.items()})
+
+
+def _spans(kept: _Kept, dimensions: Sequence[By], piece: Piece) -> str:
+    """The figures of a piece's spans by one dimension, or by none, as if they were quarters."""
+    if piece.span == "quarter":
+        return kept.quarters
+    dimension, name = (dimensions[0], NAMES[dimensions[0]]) if dimensions else ("all", "name")
+    return (
+        f"(SELECT starts_at AS quarter_at, name AS {name}, status, {kept.columns} FROM {kept.spans}"  # noqa: S608 - ours
+        f" WHERE span = '{piece.span}' AND dimension = '{dimension}') AS spans"
+    )
 
 
 def _needs_rows(selection: Selection) -> bool:
@@ -111,7 +159,7 @@ def _needs_rows(selection: Selection) -> bool:
 def _of_rows(connection: sa.Connection, rollup: Rollup, selection: Selection) -> Relation:
     """What a rollup would hold of the selection, made of its rows."""
     require_rows_since(connection, _begin(connection, selection), "what these executions came to")
-    rows = _filtered("metrics", selection, "created_at", "coalesce(provider_name, '')")
+    rows = _filtered("metrics", selection, time="created_at", provider="coalesce(provider_name, '')")
     return Relation(f"({rollup.sums(rows.sql)}) AS quarters", rows.values)
 
 
@@ -125,11 +173,20 @@ def _begin(connection: sa.Connection, selection: Selection) -> datetime | None:
     return max(since or NEVER, first or FOREVER)
 
 
-def _filtered(table: str, selection: Selection, time: str, provider: str) -> Relation:
-    """The rows of a table that belong to the selection."""
+def _filtered(
+    table: str,
+    selection: Selection,
+    stretch: Stretch | None = None,
+    part: str = "",
+    *,
+    time: str = "quarter_at",
+    provider: str = "provider_name",
+) -> Relation:
+    """The rows of a table that belong to the selection, or to a stretch of it, whose times are named by ``part``."""
+    since, until = stretch or Stretch(selection.since, selection.until)
     conditions = {
-        "since": (f"{time} >= :since", selection.since),
-        "until": (f"{time} < :until", selection.until),
+        f"since{part}": (f"{time} >= :since{part}", since),
+        f"until{part}": (f"{time} < :until{part}", until),
         "jobs": ("job_id = ANY(:jobs)", list(selection.jobs)),
         "tasks": ("task_name = ANY(:tasks)", list(selection.tasks)),
         "providers": (f"{provider} = ANY(:providers)", list(selection.providers)),

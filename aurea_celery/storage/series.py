@@ -111,7 +111,7 @@ def _nothing(measure: Measure, name: str | None, points: int) -> Series:
 
 def _greatest(connection: sa.Connection, asked: Asked) -> list[str]:
     """The names with the most, one more than is asked for."""
-    relation = sums(connection, asked.selection, asked.by, needs_time=True)
+    relation = sums(connection, asked.selection, asked.by)
     measure = SUMS.get(asked.measure, SUMS["tasks"])
     statement = (
         f"SELECT {NAMES[asked.by or 'task']} AS name FROM {relation.sql}"  # noqa: S608 - our own names
@@ -123,7 +123,7 @@ def _greatest(connection: sa.Connection, asked: Asked) -> list[str]:
 def _points(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
     if asked.measure in PERCENTILES:
         return _percentiles(connection, asked, names, begins)
-    relation = sums(connection, asked.selection, asked.by, needs_time=True)
+    relation = sums(connection, asked.selection, asked.by, points=begins)
     values, of = SUMS | RATIOS, MONEY.get(asked.measure, ALL)
     statement = (
         f"SELECT {_keys(asked.by)}, {values[asked.measure]} AS value, sum({of.tokens}) AS tokens,"  # noqa: S608 - ours
@@ -134,7 +134,7 @@ def _points(connection: sa.Connection, asked: Asked, names: list[str], begins: l
 
 def _percentiles(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
     """For each point and name the first bucket that holds the percentile."""
-    relation = latencies(connection, asked.selection)
+    relation = latencies(connection, asked.selection, asked.by, points=begins)
     statement = (
         "SELECT point, name, min(bucket) AS value FROM ("  # noqa: S608 - our own names
         "SELECT point, name, bucket, sum(executions) OVER (PARTITION BY point, name ORDER BY bucket) AS until_here,"

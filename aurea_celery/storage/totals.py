@@ -96,7 +96,7 @@ def read_histograms(
     There are none of a job of which retention has dropped rows.
     """
     try:
-        relation = latencies(connection, selection)
+        relation = latencies(connection, selection, by)
     except RowsPruned:  # sums per job are kept, and no histograms
         return {}
     name, where, values = "CAST(NULL AS text)", "true", relation.values

@@ -1,4 +1,4 @@
-"""Upkeep of the table ``metrics``, beside writers and readers: partitions are made, emptied and dropped."""
+"""Upkeep of the tables, beside writers and readers: partitions are made, emptied and dropped, hours condensed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from aurea_celery.clock import from_us, now_us
-from aurea_celery.storage import partitions, retention
+from aurea_celery.storage import partitions, retention, rollups
+from aurea_celery.storage.condensed import condense
 from aurea_celery.storage.database import check_schema, create_engine, translating
 from aurea_celery.storage.locks import patiently
 from aurea_celery.storage.retention import Dropped
 
 
 class Maintenance(Struct, frozen=True, kw_only=True):
-    """The partitions that were made, how many rows went into which from the default one, and how many remain there."""
+    """The partitions that were made, how many rows went into which from the default one, and how many remain there.
+
+    ``condensed`` are the hours that were over, and got sums of their own.
+    """
 
     made: list[str]
     moved: dict[str, int]
     left: int
+    condensed: int
 
 
 class Pruning(Struct, frozen=True, kw_only=True):
@@ -43,7 +48,7 @@ class Pruning(Struct, frozen=True, kw_only=True):
 
 
 def maintain(url: str) -> Maintenance:
-    """Make partitions ahead, and move rows out of the default one, a week in each transaction.
+    """Make partitions ahead, move rows out of the default one, a week in each transaction, and condense hours.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -58,7 +63,8 @@ def maintain(url: str) -> Maintenance:
             partitions.name_of(week): patiently(engine, functools.partial(partitions.move_out_of_default, week=week))
             for week in weeks
         }
-        return Maintenance(made=made, moved=moved, left=patiently(engine, partitions.count_default))
+        left = patiently(engine, partitions.count_default)
+        return Maintenance(made=made, moved=moved, left=left, condensed=condense(engine, now))
 
 
 def prune(url: str, older_than: timedelta, *, dry_run: bool = False) -> Pruning:
@@ -78,6 +84,23 @@ def prune(url: str, older_than: timedelta, *, dry_run: bool = False) -> Pruning:
         dropped = [one for one in found if one is not None]
         strays = patiently(engine, lambda connection: of_default(connection, before))
         return Pruning(before=before, dropped=[*dropped, strays] if strays.rows else dropped)
+
+
+def rebuild(url: str) -> None:
+    """Make every rollup anew from the rows, where they are all there; takes as long as reading them takes.
+
+    The server sums, within its ``work_mem``; nothing is held here.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+        DatabaseUnavailable: If the server does not answer.
+        SchemaMismatch: If the tables are missing, older or newer.
+    """
+    with _checked(url) as engine:
+        with engine.begin() as connection:
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            rollups.rebuild(connection)
+        condense(engine, from_us(now_us()))
 
 
 @contextlib.contextmanager

@@ -16,22 +16,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.budget import BudgetStates
-from aurea_celery.clock import from_us, now_us, to_us
+from aurea_celery.clock import from_us, to_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent
-from aurea_celery.storage import incoming, partitions, posted, prices
+from aurea_celery.storage import incoming, posted, prices
 from aurea_celery.storage.bookkeeping import Entry, keep_books
 from aurea_celery.storage.budgets import read_states
-from aurea_celery.storage.database import check_schema, create_engine, is_data_error, is_privilege_error, translating
+from aurea_celery.storage.chores import Chores
+from aurea_celery.storage.database import create_engine, is_data_error, translating
 from aurea_celery.storage.delivered import Delivered, Unreadable, read_batch
-from aurea_celery.storage.locks import LOCK_TIMEOUT_MS, is_lock_error
 from aurea_celery.storage.rows import Price, rows_of
 from aurea_celery.storage.schema import metrics_rejected
 
 logger = logging.getLogger("aurea_celery")
-
-PARTITION_CHECK_US = 3_600 * 1_000_000
-
 
 MakePricing = Callable[[prices.Lists], prices.Pricing]
 
@@ -62,7 +59,7 @@ class Writer:
         self._pricing: prices.Pricing | None = None
         self._kept_prices: set[str] = set()
         self._engine = create_engine(url, pre_ping=False)  # it would be a round trip for every message
-        self._checked_at_us = 0
+        self._chores = Chores(self._engine)
 
     def write(self, batch: str) -> Receipt | None:
         """Write a message's batch and return once it is committed; what cannot be written is kept with the reason.
@@ -125,7 +122,7 @@ class Writer:
             SchemaMismatch: If the tables are not those of this release; nothing was written.
         """
         with translating(self._url):
-            self._prepare()
+            self._chores.do_what_is_due()
             with self._engine.begin() as connection:
                 kept = _reject(connection, None, Unreadable(reason, payload))
                 _note_rejected(connection, delivered, kept)
@@ -148,7 +145,7 @@ class Writer:
         # In one order everywhere: two writers with parts of the same sources do not wait in a circle.
         delivered = sorted(delivered, key=lambda part: part.source.source_id)
         with translating(self._url):
-            self._prepare()
+            self._chores.do_what_is_due()
             try:
                 self._try_ways(delivered, ways)
             except DBAPIError as error:
@@ -175,30 +172,6 @@ class Writer:
         if changed is not None or self._pricing is None:
             self._pricing = self._make_pricing(changed or prices.read_lists(connection))
         return self._pricing
-
-    def _prepare(self) -> None:
-        """Check the schema, and make partitions ahead, once an hour."""
-        now = now_us()
-        if now - self._checked_at_us > PARTITION_CHECK_US:
-            with self._engine.begin() as connection:
-                check_schema(connection)
-            self._make_partitions(now)
-            self._checked_at_us = now
-
-    def _make_partitions(self, now: int) -> None:
-        """Make partitions weeks ahead; while somebody reads the table for long, that can wait for an hour.
-
-        A writer that may not make tables writes all the same: the default partition takes every row.
-        """
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
-                partitions.ensure(connection, from_us(now))
-        except DBAPIError as error:
-            if is_privilege_error(error):
-                logger.warning("aurea-celery: this user may not make partitions; run as the owner: aurea db maintain")
-            elif not is_lock_error(error):
-                raise
 
 
 def _write(

@@ -9,7 +9,7 @@ chosen is known when a query is planned, so that PostgreSQL leaves out the half 
 from __future__ import annotations
 
 from aurea_celery.storage.rollups import BUCKET, BUCKET_BASE, WASTED
-from aurea_celery.storage.selection import QUARTER_SECONDS
+from aurea_celery.storage.spans import SECONDS
 from aurea_celery.storage.totals import FAILED
 
 ALL = "'__all__'"
@@ -17,6 +17,7 @@ ALL = "'__all__'"
 
 JOB, TASK, MODEL, STATUS = (f"${{{name}:sqlstring}}" for name in ("job", "task", "model", "status"))
 
+QUARTER_SECONDS = SECONDS["quarter"]
 BEGIN = f"to_timestamp($__unixEpochFrom() / {QUARTER_SECONDS} * {QUARTER_SECONDS})"
 END = f"to_timestamp(($__unixEpochTo() + {QUARTER_SECONDS - 1}) / {QUARTER_SECONDS} * {QUARTER_SECONDS})"
 """The time range, widened to full quarters of an hour as the API widens it; so both have the same figures."""

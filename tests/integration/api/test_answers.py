@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from aurea_api import create_app
 from aurea_celery.clock import to_us
 from aurea_celery.events import STATUSES
-from aurea_celery.storage.selection import Selection, start_of_quarter
+from aurea_celery.storage import condensed, upkeep
+from aurea_celery.storage.selection import Selection
+from aurea_celery.storage.spans import start_of
 from tests.support import history
 from tests.support.api import get
 from tests.support.databases import Databases, connected
@@ -44,10 +46,22 @@ QUESTIONS = st.tuples(FILTERS, st.none() | PERIODS)
 asking = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(scope="module")
-def filled_url(databases: Databases) -> Iterator[str]:
-    with databases.migrated() as url:
-        write(url, *history.history(7, EXECUTIONS))
+@pytest.fixture(scope="module", params=["as written", "condensed", "condensed but for what came late"])
+def filled_url(request: pytest.FixtureRequest, databases: Databases) -> Iterator[str]:
+    """The same executions, whether their sums are per quarter of an hour, or per hour and day too, or some of them."""
+    events = history.history(7, EXECUTIONS)
+    late = sorted(events, key=lambda event: event.ended_at_us)[EXECUTIONS // 3 : EXECUTIONS // 2]
+    with databases.migrated() as url, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(condensed, "HOURS_ARE_KEPT", timedelta(days=10_000))
+        if request.param == "as written":
+            write(url, *events)
+        elif request.param == "condensed":
+            write(url, *events)
+            upkeep.maintain(url)
+        else:
+            write(url, *(event for event in events if event not in late))
+            upkeep.maintain(url)
+            write(url, *late)
         yield url
 
 
@@ -131,7 +145,7 @@ def test_a_summary_is_the_sum_of_the_rows(client: FlaskClient, filled_url: str, 
     assert sums_of(answer["totals"]) == tuple(expected)
     if question[1]:
         since, until = (datetime.fromisoformat(answer[name]) for name in ("since", "until"))
-        assert (since, until) == (start_of_quarter(question[1][0]), start_of_quarter(until)), "full quarters"
+        assert (since, until) == (start_of("quarter", question[1][0]), start_of("quarter", until)), "full quarters"
         assert timedelta(0) <= until - question[1][1] < timedelta(minutes=15)
         (before,) = Rows(filled_url, given_, (since - (until - since)).isoformat(), since.isoformat()).select(SUMS)
         assert sums_of(answer["previous"]) == tuple(before)
@@ -369,7 +383,7 @@ def test_a_cursor_of_another_order_is_refused(client: FlaskClient) -> None:
 
 def test_a_period_that_is_not_over_is_compared_by_the_hour(database_url: str) -> None:
     """Two tasks in each of the two hours before, and two since: since the beginning of the last full hour."""
-    since = start_of_quarter(datetime.now(UTC) - timedelta(hours=1))
+    since = start_of("quarter", datetime.now(UTC) - timedelta(hours=1))
     times = [since - timedelta(minutes=minutes) for minutes in (100, 80, 40, 20)] + [since, since]
     write(database_url, *(execution(ended_at_us=to_us(time)) for time in times))
     asked = [("since", since.isoformat()), ("until", (since + timedelta(hours=2)).isoformat())]

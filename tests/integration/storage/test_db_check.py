@@ -32,12 +32,13 @@ def test_all_is_well(each_database_url: str) -> None:
     found = run(each_database_url, "db", "check")
 
     assert found.exit_code == 0
-    schema, tables, made, default, sums = found.stdout.splitlines()
+    schema, tables, made, default, sums, hours = found.stdout.splitlines()
     assert schema == "The schema is that of this release (0001)."
     assert tables == "The tables are those of this release."
     assert made.startswith("Partitions are made until 20")
     assert default == "The default partition is empty."
     assert sums == "Every sum agrees with its rows."
+    assert hours == "Every hour that is over is condensed."
 
 
 def test_rows_in_the_default_partition_are_said_and_moved(database_url: str) -> None:
@@ -49,15 +50,19 @@ def test_rows_in_the_default_partition_are_said_and_moved(database_url: str) -> 
     assert found.stdout.splitlines()[3] == (
         "3 rows are in the default partition; move what has a usual date: aurea db maintain."
     )
+    assert found.stdout.splitlines()[5] == (
+        "1 hour that is over waits to be condensed by a writer, or by: aurea db maintain."
+    )
     said = "3 rows are in the default partition, which is harmless; aurea db check says more."
     assert run(database_url, "check").stdout.splitlines()[1] == said
 
     done = run(database_url, "db", "maintain")
     assert done.exit_code == 0
-    first, moved, left = done.stdout.splitlines()
+    first, moved, left, condensed = done.stdout.splitlines()
     assert first == "Partitions were made ahead already."
     assert moved.startswith("Moved 2 rows into metrics_p20")
     assert left == "The default partition holds 1 row of a clock that was quite wrong."
+    assert condensed == "1 hour that is over is condensed."
     found = run(database_url, "db", "check")
     assert found.exit_code == 0
     assert found.stdout.splitlines()[3] == "1 row is in the default partition, of a clock that was quite wrong."

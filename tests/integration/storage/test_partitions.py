@@ -107,9 +107,11 @@ def test_beside_writers_and_readers_every_look_sees_every_row_once(
     writers = [Writer(url, pricing_of) for _ in range(2)]
     engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg2://"))
     looks = []
+    has_written_late = threading.Event()
 
     def write_late_ones() -> None:  # to the default partition, of which they keep nobody out for long
         writers[0].write_events(make_source(captured=4), [ended(days, f"job {days % 3}") for days in (0, 10, 20, 300)])
+        has_written_late.set()
 
     def write_new_ones() -> None:
         writers[1].write_events(make_source(captured=2), [ended(0, f"job {number}") for number in range(2)])
@@ -119,6 +121,7 @@ def test_beside_writers_and_readers_every_look_sees_every_row_once(
             looks.append(connection.execute(COUNTS).one())
 
     with in_background(write_late_ones, write_new_ones, look):
+        assert has_written_late.wait(30)
         for _ in range(2):
             upkeep.prune(url, CUT)
             upkeep.maintain(url)
@@ -183,7 +186,7 @@ def test_what_cannot_have_its_lock_says_so_and_leaves_all_as_it_was(
     monkeypatch.setattr(locks, "ATTEMPTS", 2)
     monkeypatch.setattr(locks, "PAUSE_SECONDS", 0.0)
     write(database_url, ended(60), ended(0))
-    with reading(database_url), pytest.raises(DatabaseUnavailable, match="reads or locks the table metrics"):
+    with reading(database_url), pytest.raises(DatabaseUnavailable, match="reads or locks the tables"):
         upkeep.maintain(database_url)
     assert scalar(database_url, "SELECT count(*) FROM metrics_default") == 2
     upkeep.maintain(database_url)

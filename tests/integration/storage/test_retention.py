@@ -93,7 +93,7 @@ def test_what_is_made_anew_is_what_was(each_database_url: str) -> None:
     fill(each_database_url)
     before = all_sums(each_database_url)
     upkeep.prune(each_database_url, CUT)
-    audit.rebuild(each_database_url)
+    upkeep.rebuild(each_database_url)
 
     assert all_sums(each_database_url) == before
     check_sums(each_database_url)
@@ -108,7 +108,7 @@ def test_a_wrong_sum_of_a_job_is_found_and_made_right_though_its_rows_are_droppe
         connection.execute(sa.text("DELETE FROM metrics_job WHERE job_id = :job"), {"job": job})
 
     assert audit.audit(house).rollup_differences.keys() == {"metrics_job", "metrics_jobs"}
-    audit.rebuild(house)
+    upkeep.rebuild(house)
     assert all_sums(house) == before
 
 
@@ -139,7 +139,7 @@ STEPS: dict[str, Callable[[str], object]] = {
     "prune": lambda url: upkeep.prune(url, CUT),
     "prune more": lambda url: upkeep.prune(url, timedelta(0)),
     "maintain": upkeep.maintain,
-    "rebuild": audit.rebuild,
+    "rebuild": upkeep.rebuild,
     "reprice": change_price,
 }
 
@@ -194,7 +194,7 @@ def test_repricing_changes_what_is_there_and_nothing_else(house: str) -> None:
 
     assert scalar(house, "SELECT cost_estimate FROM metrics_jobs WHERE job_id = 'old'") == before
     check_sums(house)
-    audit.rebuild(house)
+    upkeep.rebuild(house)
     check_sums(house)
 
 

@@ -1,0 +1,158 @@
+"""Sums of whole hours and days by one name at a time: what a long time came to is read from few rows.
+
+An hour is condensed once it is over: its quarters are summed for each task, model and provider, and for all, and so
+are those of its day, when no other hour of that waits. Writers only note in ``metrics_uncondensed`` which hours they
+add to, and whoever reads takes these in quarters. So an answer is the same whether an hour is condensed or not, and
+what comes late is in it at once (``docs/decisions/0030-condensed-sums.md``).
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from datetime import datetime, timedelta
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from aurea_celery.storage.database import is_data_error
+from aurea_celery.storage.locks import ATTEMPTS, patiently
+from aurea_celery.storage.rollups import MEASURES
+from aurea_celery.storage.spans import Stretch, start_of
+
+NAMES = {"all": "''", "task": "task_name", "model": "model_used", "provider": "provider_name"}
+"""The dimensions, and what a row of the sums per quarter is called in each."""
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+HOURS_ARE_KEPT = timedelta(days=100)
+"""Days are kept for ever; hours are many, and no chart by the hour is longer."""
+
+LATENCIES = (
+    "(SELECT span, dimension, starts_at, name, status, bucket, counted AS executions"
+    " FROM metrics_condensed, unnest(buckets, bucket_executions) AS histogram (bucket, counted)) AS counts"
+)
+"""The histograms of hours and days, a row for each bucket: what stands after FROM."""
+
+_KEY = "starts_at, dimension, name, status"
+_HISTOGRAM = ("buckets", "bucket_executions")
+_EACH_NAME = ", ".join(f"('{dimension}', {name})" for dimension, name in NAMES.items())
+_NAMED = f"CROSS JOIN LATERAL (VALUES {_EACH_NAME}) AS named (dimension, name)"
+_EVERY_DIMENSION = f"dimension IN ({', '.join(map(repr, NAMES))})"  # for the index, which begins with it
+
+
+def hours_from(now: datetime) -> datetime:
+    """From when on hours are kept; some of the day before may still be there."""
+    return start_of("day", now) - HOURS_ARE_KEPT
+
+
+def changed_in(connection: sa.Connection, stretch: Stretch) -> Stretch | None:
+    """From the first to the last hour in a stretch that is not condensed; None if all are."""
+    found = connection.execute(_CHANGED, stretch._asdict()).one()
+    return Stretch(found.since, found.until) if found.since else None
+
+
+def hours_over(connection: sa.Connection, now: datetime) -> list[datetime]:
+    """The hours that are over and not condensed, the oldest first."""
+    return list(connection.scalars(_OVER, {"until": start_of("hour", now)}))
+
+
+def condense(engine: sa.Engine, now: datetime, *, most_seconds: float = float("inf"), attempts: int = ATTEMPTS) -> int:
+    """Condense the hours that are over, the oldest first, each in a transaction of its own; how many.
+
+    Writers wait for each as long as summing an hour takes, or a day. An hour whose sums do not fit stays in quarters.
+
+    Raises:
+        DatabaseUnavailable: If a writer's transaction stays open, or somebody locks the tables; what was done stays.
+    """
+    until = time.monotonic() + most_seconds
+    condensed = 0
+    for hour in patiently(engine, functools.partial(hours_over, now=now), attempts):
+        try:
+            condensed += patiently(engine, functools.partial(_condense, hour=hour, kept_from=hours_from(now)), attempts)
+        except DBAPIError as error:
+            if not is_data_error(error):
+                raise
+        if time.monotonic() > until:
+            break
+    return condensed
+
+
+def count_differences(connection: sa.Connection, now: datetime) -> int:
+    """How many sums of hours and days differ from what they are made of."""
+    kept_from = {"hour": hours_from(now), "day": None}
+    differing = [connection.scalar(_DIFFERENT[span], {"kept_from": time}) for span, time in kept_from.items()]
+    return sum(int(count or 0) for count in differing)
+
+
+def _condense(connection: sa.Connection, hour: datetime, kept_from: datetime) -> bool:
+    """Condense one hour, and its day if it was the last one; whether nobody else was quicker."""
+    connection.execute(sa.text("LOCK TABLE metrics_uncondensed IN EXCLUSIVE MODE"))
+    if not connection.execute(_TAKE, {"hour": hour}).rowcount:
+        return False
+    if hour >= kept_from:
+        _make(connection, "hour", Stretch(hour, hour + HOUR))
+    day = start_of("day", hour)
+    if changed_in(connection, Stretch(day, day + DAY)) is None:
+        _make(connection, "day", Stretch(day, day + DAY))
+        connection.execute(_FORGET, {"until": kept_from - DAY})  # a clock that is behind by less still asks for it
+    return True
+
+
+def _make(connection: sa.Connection, span: Literal["hour", "day"], stretch: Stretch) -> None:
+    connection.execute(_DELETE, {"span": span, "starts_at": stretch.since})
+    connection.execute(_INSERT[span], stretch._asdict())
+
+
+def _made(span: Literal["hour", "day"], where: str) -> str:
+    """The query that makes the sums of spans anew, from the quarters for which a condition holds."""
+    key = f"date_trunc('{span}', quarter_at, 'UTC') AS starts_at, dimension, name, status"
+    how = {"first_at": "min", "last_at": "max"}
+    measures = ", ".join(f"{how.get(name, 'sum')}({name}) AS {name}" for name in MEASURES)
+    sums = f"SELECT {key}, {measures} FROM metrics_15m {_NAMED} WHERE {where} GROUP BY 1, 2, 3, 4"  # noqa: S608 - ours
+    counts = (
+        f"SELECT {key}, bucket, CAST(sum(executions) AS bigint) AS executions"  # noqa: S608 - our own names
+        f" FROM metrics_latency_15m {_NAMED} WHERE {where} GROUP BY 1, 2, 3, 4, 5"
+    )
+    histograms = (
+        f"SELECT {_KEY}, array_agg(bucket ORDER BY bucket) AS buckets,"  # noqa: S608 - our own names
+        f" array_agg(executions ORDER BY bucket) AS bucket_executions FROM ({counts}) AS counts GROUP BY 1, 2, 3, 4"
+    )
+    arrays = ", ".join(f"coalesce({name}, '{{}}') AS {name}" for name in _HISTOGRAM)
+    return (
+        f"SELECT {_KEY}, {', '.join(MEASURES)}, {arrays}"  # noqa: S608 - our own names
+        f" FROM ({sums}) AS sums LEFT JOIN ({histograms}) AS histograms USING ({_KEY})"
+    )
+
+
+def _inserting(span: Literal["hour", "day"]) -> sa.TextClause:
+    columns = f"{_KEY}, {', '.join((*MEASURES, *_HISTOGRAM))}"
+    made = _made(span, "quarter_at >= :since AND quarter_at < :until")
+    return sa.text(f"INSERT INTO metrics_condensed (span, {columns}) SELECT '{span}', made.* FROM ({made}) AS made")  # noqa: S608
+
+
+def _differing(span: Literal["hour", "day"]) -> sa.TextClause:
+    """A join, which goes to disk where it must."""
+    made, kept = (", ".join(f"{side}.{name}" for name in (*MEASURES, *_HISTOGRAM)) for side in ("made", "kept"))
+    uncondensed = f"SELECT date_trunc('{span}', hour_at, 'UTC') FROM metrics_uncondensed"  # noqa: S608 - our own names
+    where = f"starts_at NOT IN ({uncondensed}) AND (CAST(:kept_from AS timestamptz) IS NULL OR starts_at >= :kept_from)"
+    return sa.text(
+        f"SELECT count(*) FROM (SELECT * FROM ({_made(span, 'true')}) AS made WHERE {where}) AS made"  # noqa: S608 - ours
+        f" FULL JOIN (SELECT * FROM metrics_condensed WHERE span = '{span}' AND {where}) AS kept"
+        f" USING ({_KEY}) WHERE ROW({made}) IS DISTINCT FROM ROW({kept})"
+    )
+
+
+_CHANGED = sa.text(
+    "SELECT min(hour_at) AS since, max(hour_at) + interval '1 hour' AS until FROM metrics_uncondensed"
+    " WHERE (CAST(:since AS timestamptz) IS NULL OR hour_at > CAST(:since AS timestamptz) - interval '1 hour')"
+    " AND (CAST(:until AS timestamptz) IS NULL OR hour_at < CAST(:until AS timestamptz))"
+)
+_OVER = sa.text("SELECT hour_at FROM metrics_uncondensed WHERE hour_at < :until ORDER BY 1")
+_TAKE = sa.text("DELETE FROM metrics_uncondensed WHERE hour_at = :hour")
+_DELETE = sa.text(
+    f"DELETE FROM metrics_condensed WHERE span = :span AND {_EVERY_DIMENSION} AND starts_at = :starts_at"  # noqa: S608
+)
+_FORGET = sa.text(f"DELETE FROM metrics_condensed WHERE span = 'hour' AND {_EVERY_DIMENSION} AND starts_at < :until")  # noqa: S608
+_INSERT = {"hour": _inserting("hour"), "day": _inserting("day")}
+_DIFFERENT = {"hour": _differing("hour"), "day": _differing("day")}
