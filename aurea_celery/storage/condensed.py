@@ -87,6 +87,7 @@ def count_differences(connection: sa.Connection, now: datetime) -> int:
 
 def _condense(connection: sa.Connection, hour: datetime, kept_from: datetime) -> bool:
     """Condense one hour, and its day if it was the last one; whether nobody else was quicker."""
+    # Who has added to the hour has ended then, and is seen; who adds to it later takes it out again.
     connection.execute(sa.text("LOCK TABLE metrics_uncondensed IN EXCLUSIVE MODE"))
     if not connection.execute(_TAKE, {"hour": hour}).rowcount:
         return False

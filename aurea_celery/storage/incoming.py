@@ -19,7 +19,7 @@ NAMES = ", ".join(COLUMNS)
 # What the session already has: looked up, since a rollback or a pooler may have taken it away. Together with the lock,
 # because each trip to the server counts.
 SESSION = sa.text(
-    f"{rollups.HOLD}; SELECT to_regclass('pg_temp.incoming') IS NOT NULL AS has_table,"  # noqa: S608 - our own names
+    f"{rollups.HOLD_BUDGETS}; SELECT to_regclass('pg_temp.incoming') IS NOT NULL AS has_table,"  # noqa: S608 - our own names
     " EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'aurea_insert') AS has_statement"
 )
 # The table lives as long as the session, so that the catalogue does not grow, and is empty between transactions.

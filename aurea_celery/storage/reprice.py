@@ -187,7 +187,7 @@ def _usage_of(row: sa.Row[Any]) -> Usage:
 
 
 def _apply(connection: sa.Connection, changes: list[Row]) -> None:
-    connection.execute(sa.text(rollups.HOLD))
+    connection.execute(sa.text(rollups.HOLD_BUDGETS))
     connection.execute(_CREATE)
     copy(connection, "repriced", (*_KEY_NAMES, *Money._fields), copy_lines(changes))
     connection.execute(_MOVE)

@@ -190,16 +190,19 @@ PRUNED = Rollup(
 )
 """What is kept of rows that are dropped, so that sums over a job's whole life can still be made anew."""
 
-HOLD = "LOCK TABLE budgets, metrics_uncondensed IN ROW SHARE MODE"
-"""Keeps budgets, and which hours are condensed, until the transaction ends; in a statement of its own, before the sums.
+HOLD_BUDGETS = "LOCK TABLE budgets IN ROW SHARE MODE"
+"""Keeps budgets what they are until the transaction ends; in a statement of its own, before the one that sums.
 
 Whoever sets a budget waits for it, and then sums the rows that are there; what is summed later knows the budget.
-Whoever condenses an hour waits too, and then sees what was added to it; what is added later takes it out again.
 """
 
 
 def adding(relation: str) -> str:
-    """The same for all rollups, as the steps of a WITH that follow the one that makes the relation."""
+    """The same for all rollups, as the steps of a WITH that follow the one that makes the relation.
+
+    The hours that it changes are no longer condensed. Whoever condenses them waits until this has ended, for it keeps
+    others out of ``metrics_uncondensed``; and if it comes later, finds them there.
+    """
     hours = (
         f"INSERT INTO metrics_uncondensed SELECT DISTINCT {HOUR} FROM {relation} ORDER BY 1"  # noqa: S608 - our own names
         " ON CONFLICT DO NOTHING"
@@ -223,7 +226,7 @@ def rebuild(connection: sa.Connection) -> None:
 
     No hour is condensed then, until somebody does it; what is condensed of nothing is gone.
     """
-    connection.execute(sa.text(HOLD))
+    connection.execute(sa.text(HOLD_BUDGETS))
     tables = ", ".join(rollup.table for rollup in ROLLUPS)
     connection.execute(sa.text(f"LOCK TABLE metrics, {tables} IN SHARE ROW EXCLUSIVE MODE"))
     for rollup in ROLLUPS:
