@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from aurea_celery.storage import partitions, rollups
+from aurea_celery.storage import condensed, partitions, rollups
 
 YEAR = timedelta(days=364)
 TASKS, MODELS = 200, 30
@@ -64,7 +64,7 @@ FROM (
 
 
 def fill(connection: sa.Connection, rows: int, until: datetime) -> None:
-    """Write rows of the year before a time, and make the rollups; commits as it goes."""
+    """Write rows of the year before a time, make the rollups, and condense their hours; commits as it goes."""
     begin = until - YEAR
     for week in range(YEAR // partitions.WEEK + 1):
         partitions.ensure(connection, begin + week * partitions.WEEK)
@@ -83,6 +83,7 @@ def fill(connection: sa.Connection, rows: int, until: datetime) -> None:
         connection.commit()
     rollups.rebuild(connection)
     connection.commit()
+    condensed.condense(connection.engine, until)
 
 
 def analyze(connection: sa.Connection) -> None:
@@ -94,7 +95,8 @@ def bytes_per_row(connection: sa.Connection, rows: int) -> dict[str, float]:
     """What a row of ``metrics`` takes on disk: of its own, in indexes, and in the rollups."""
     parts = "SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree('metrics')"
     indexes = "SELECT coalesce(sum(pg_indexes_size(relid)), 0) FROM pg_partition_tree('metrics')"
-    sums = "SELECT " + " + ".join(f"pg_total_relation_size('{rollup.table}')" for rollup in rollups.ROLLUPS)
+    tables = (*(rollup.table for rollup in rollups.ROLLUPS), *condensed.TABLES.values())
+    sums = "SELECT " + " + ".join(f"pg_total_relation_size('{table}')" for table in tables)
     named = {"rows": parts, "indexes": indexes, "rollups": sums}
     return {name: float(connection.scalar(sa.text(query)) or 0) / rows for name, query in named.items()}
 

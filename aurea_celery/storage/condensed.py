@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import time
 from datetime import datetime, timedelta
-from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -19,8 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from aurea_celery.storage.database import is_data_error
 from aurea_celery.storage.locks import ATTEMPTS, patiently
 from aurea_celery.storage.rollups import MEASURES
-from aurea_celery.storage.spans import Stretch, start_of
+from aurea_celery.storage.spans import Span, Stretch, start_of
 
+TABLES: dict[Span, str] = {"hour": "metrics_1h", "day": "metrics_1d"}
 NAMES = {"all": "''", "task": "task_name", "model": "model_used", "provider": "provider_name"}
 """The dimensions, and what a row of the sums per quarter is called in each."""
 
@@ -28,17 +28,19 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 HOURS_ARE_KEPT = timedelta(days=100)
 """Days are kept for ever; hours are many, and no chart by the hour is longer."""
 
-LATENCIES = (
-    "(SELECT span, dimension, starts_at, name, status, bucket, counted AS executions"
-    " FROM metrics_condensed, unnest(buckets, bucket_executions) AS histogram (bucket, counted)) AS counts"
-)
-"""The histograms of hours and days, a row for each bucket: what stands after FROM."""
-
 _KEY = "starts_at, dimension, name, status"
 _HISTOGRAM = ("buckets", "bucket_executions")
 _EACH_NAME = ", ".join(f"('{dimension}', {name})" for dimension, name in NAMES.items())
 _NAMED = f"CROSS JOIN LATERAL (VALUES {_EACH_NAME}) AS named (dimension, name)"
 _EVERY_DIMENSION = f"dimension IN ({', '.join(map(repr, NAMES))})"  # for the index, which begins with it
+
+
+def latencies_of(span: Span) -> str:
+    """The histograms of hours or days, a row for each bucket: what stands after FROM."""
+    return (
+        "(SELECT dimension, starts_at, name, status, bucket, counted AS executions"  # noqa: S608 - our own names
+        f" FROM {TABLES[span]}, unnest(buckets, bucket_executions) AS histogram (bucket, counted)) AS counts"
+    )
 
 
 def hours_from(now: datetime) -> datetime:
@@ -78,11 +80,19 @@ def condense(engine: sa.Engine, now: datetime, *, most_seconds: float = float("i
     return condensed
 
 
-def count_differences(connection: sa.Connection, now: datetime) -> int:
-    """How many sums of hours and days differ from what they are made of."""
-    kept_from = {"hour": hours_from(now), "day": None}
-    differing = [connection.scalar(_DIFFERENT[span], {"kept_from": time}) for span, time in kept_from.items()]
-    return sum(int(count or 0) for count in differing)
+def count_differences(connection: sa.Connection, now: datetime) -> dict[str, int]:
+    """By table, how many sums differ from what they are made of."""
+    kept_from: dict[Span, datetime | None] = {"hour": hours_from(now), "day": None}
+    return {
+        TABLES[span]: int(connection.scalar(_DIFFERENT[span], {"kept_from": time}) or 0)
+        for span, time in kept_from.items()
+    }
+
+
+def forget_what_is_made_of_nothing(connection: sa.Connection) -> None:
+    """Delete the sums of which there are no quarters any more."""
+    for statement in _OF_NOTHING.values():
+        connection.execute(statement)
 
 
 def _condense(connection: sa.Connection, hour: datetime, kept_from: datetime) -> bool:
@@ -100,12 +110,12 @@ def _condense(connection: sa.Connection, hour: datetime, kept_from: datetime) ->
     return True
 
 
-def _make(connection: sa.Connection, span: Literal["hour", "day"], stretch: Stretch) -> None:
-    connection.execute(_DELETE, {"span": span, "starts_at": stretch.since})
+def _make(connection: sa.Connection, span: Span, stretch: Stretch) -> None:
+    connection.execute(_DELETE[span], {"starts_at": stretch.since})
     connection.execute(_INSERT[span], stretch._asdict())
 
 
-def _made(span: Literal["hour", "day"], where: str) -> str:
+def _made(span: Span, where: str) -> str:
     """The query that makes the sums of spans anew, from the quarters for which a condition holds."""
     key = f"date_trunc('{span}', quarter_at, 'UTC') AS starts_at, dimension, name, status"
     how = {"first_at": "min", "last_at": "max"}
@@ -126,22 +136,27 @@ def _made(span: Literal["hour", "day"], where: str) -> str:
     )
 
 
-def _inserting(span: Literal["hour", "day"]) -> sa.TextClause:
-    columns = f"{_KEY}, {', '.join((*MEASURES, *_HISTOGRAM))}"
+def _inserting(span: Span) -> sa.TextClause:
+    """In the order of the index, so that the rows of a name's days are near each other."""
+    columns = ", ".join((_KEY, *MEASURES, *_HISTOGRAM))
     made = _made(span, "quarter_at >= :since AND quarter_at < :until")
-    return sa.text(f"INSERT INTO metrics_condensed (span, {columns}) SELECT '{span}', made.* FROM ({made}) AS made")  # noqa: S608
+    return sa.text(f"INSERT INTO {TABLES[span]} ({columns}) {made} ORDER BY {_KEY}")
 
 
-def _differing(span: Literal["hour", "day"]) -> sa.TextClause:
+def _differing(span: Span) -> sa.TextClause:
     """A join, which goes to disk where it must."""
     made, kept = (", ".join(f"{side}.{name}" for name in (*MEASURES, *_HISTOGRAM)) for side in ("made", "kept"))
     uncondensed = f"SELECT date_trunc('{span}', hour_at, 'UTC') FROM metrics_uncondensed"  # noqa: S608 - our own names
     where = f"starts_at NOT IN ({uncondensed}) AND (CAST(:kept_from AS timestamptz) IS NULL OR starts_at >= :kept_from)"
     return sa.text(
         f"SELECT count(*) FROM (SELECT * FROM ({_made(span, 'true')}) AS made WHERE {where}) AS made"  # noqa: S608 - ours
-        f" FULL JOIN (SELECT * FROM metrics_condensed WHERE span = '{span}' AND {where}) AS kept"
+        f" FULL JOIN (SELECT * FROM {TABLES[span]} WHERE {where}) AS kept"
         f" USING ({_KEY}) WHERE ROW({made}) IS DISTINCT FROM ROW({kept})"
     )
+
+
+def _deleting(span: Span, condition: str) -> sa.TextClause:
+    return sa.text(f"DELETE FROM {TABLES[span]} WHERE {_EVERY_DIMENSION} AND {condition}")  # noqa: S608 - our own names
 
 
 _CHANGED = sa.text(
@@ -151,9 +166,15 @@ _CHANGED = sa.text(
 )
 _OVER = sa.text("SELECT hour_at FROM metrics_uncondensed WHERE hour_at < :until ORDER BY 1")
 _TAKE = sa.text("DELETE FROM metrics_uncondensed WHERE hour_at = :hour")
-_DELETE = sa.text(
-    f"DELETE FROM metrics_condensed WHERE span = :span AND {_EVERY_DIMENSION} AND starts_at = :starts_at"  # noqa: S608
-)
-_FORGET = sa.text(f"DELETE FROM metrics_condensed WHERE span = 'hour' AND {_EVERY_DIMENSION} AND starts_at < :until")  # noqa: S608
-_INSERT = {"hour": _inserting("hour"), "day": _inserting("day")}
-_DIFFERENT = {"hour": _differing("hour"), "day": _differing("day")}
+_FORGET = _deleting("hour", "starts_at < :until")
+_DELETE = {span: _deleting(span, "starts_at = :starts_at") for span in TABLES}
+_OF_NOTHING = {
+    span: _deleting(
+        span,
+        "NOT EXISTS (SELECT FROM metrics_15m"
+        f" WHERE quarter_at >= starts_at AND quarter_at < starts_at + interval '1 {span}')",
+    )
+    for span in TABLES
+}
+_INSERT = {span: _inserting(span) for span in TABLES}
+_DIFFERENT = {span: _differing(span) for span in TABLES}

@@ -164,7 +164,7 @@ def first_rows(connection: sa.Connection, events: Mapping[str, datetime]) -> dic
 def rollup_differences(connection: sa.Connection) -> dict[str, int]:
     """How many sums of each rollup differ from what they are made of; empty if all agree. Reads every row."""
     counts = {rollup.table: int(connection.scalar(_difference(rollup)) or 0) for rollup in ROLLUPS}
-    counts["metrics_condensed"] = condensed.count_differences(connection, from_us(now_us()))
+    counts |= condensed.count_differences(connection, from_us(now_us()))
     return {table: count for table, count in counts.items() if count}
 
 

@@ -211,10 +211,6 @@ def adding(relation: str) -> str:
     return ", ".join(f"{name}_changed AS ({step})" for name, step in steps.items())
 
 
-_CONDENSED_OF_NOTHING = (
-    "DELETE FROM metrics_condensed WHERE NOT EXISTS (SELECT FROM metrics_15m"
-    " WHERE quarter_at >= starts_at AND quarter_at < starts_at + CAST('1 ' || span AS interval))"
-)
 _NOTHING_CONDENSED = (
     "INSERT INTO metrics_uncondensed SELECT DISTINCT date_trunc('hour', quarter_at, 'UTC') FROM metrics_15m"
     " ON CONFLICT DO NOTHING"
@@ -224,7 +220,7 @@ _NOTHING_CONDENSED = (
 def rebuild(connection: sa.Connection) -> None:
     """Make every rollup anew, where its rows are whole; the rest stays as it is. Writers wait meanwhile.
 
-    No hour is condensed then, until somebody does it; what is condensed of nothing is gone.
+    No hour is condensed then, until somebody does it.
     """
     connection.execute(sa.text(HOLD_BUDGETS))
     tables = ", ".join(rollup.table for rollup in ROLLUPS)
@@ -233,5 +229,4 @@ def rebuild(connection: sa.Connection) -> None:
         columns = ", ".join(rollup.key | rollup.measures)
         connection.execute(sa.text(f"DELETE FROM {rollup.table} WHERE {rollup.whole}"))  # noqa: S608 - our own names
         connection.execute(sa.text(f"INSERT INTO {rollup.table} ({columns}) {rollup.made}"))
-    connection.execute(sa.text(_CONDENSED_OF_NOTHING))
     connection.execute(sa.text(_NOTHING_CONDENSED))

@@ -234,28 +234,33 @@ metrics_latency_15m = Table(
     comment="A log-bucket histogram of latency: percentiles that can be merged, error at most 5 percent",
 )
 
-metrics_condensed = Table(
-    "metrics_condensed",
-    metadata,
-    Column("span", Text, nullable=False),
-    Column("dimension", Text, nullable=False, comment="what name is a name of"),
-    Column("starts_at", DateTime(timezone=True), nullable=False, comment="start of the hour or day, UTC"),
-    Column("name", Text, nullable=False, comment="'' of all; of a provider that is not known"),
-    Column("status", Text, nullable=False),
-    *_measures(),
-    Column("buckets", ARRAY(SmallInteger), nullable=False, comment="of latency, as in metrics_latency_15m, ascending"),
-    Column("bucket_executions", ARRAY(BigInteger), nullable=False, comment="of each of buckets"),
-    PrimaryKeyConstraint("span", "dimension", "starts_at", "name", "status"),
-    one_of("span", ("hour", "day")),
-    one_of("dimension", CONDENSED_DIMENSIONS),
-    comment="Sums of whole hours and days by one name at a time, for long times; not of hours in metrics_uncondensed",
-)
+
+def _condensed(table: str, starts_at: str, comment: str) -> Table:
+    """Sums of whole spans by one name at a time."""
+    return Table(
+        table,
+        metadata,
+        Column("dimension", Text, nullable=False, comment="what name is a name of"),
+        Column("starts_at", DateTime(timezone=True), nullable=False, comment=starts_at),
+        Column("name", Text, nullable=False, comment="'' of all; of a provider that is not known"),
+        Column("status", Text, nullable=False),
+        *_measures(),
+        Column("buckets", ARRAY(SmallInteger), nullable=False, comment="of latency as in metrics_latency_15m"),
+        Column("bucket_executions", ARRAY(BigInteger), nullable=False, comment="of each of buckets"),
+        PrimaryKeyConstraint("dimension", "starts_at", "name", "status"),
+        one_of("dimension", CONDENSED_DIMENSIONS),
+        comment=comment,
+    )
+
+
+metrics_1h = _condensed("metrics_1h", "start of the hour, UTC", "Sums per hour by one name at a time, of 100 days")
+metrics_1d = _condensed("metrics_1d", "start of the day, UTC", "Sums per day by one name at a time")
 
 metrics_uncondensed = Table(
     "metrics_uncondensed",
     metadata,
     Column("hour_at", DateTime(timezone=True), primary_key=True, comment="its sums have changed since, and its day's"),
-    comment="Hours of which metrics_condensed does not tell: metrics_15m does",
+    comment="Hours of which metrics_1h and metrics_1d do not tell, but metrics_15m",
 )
 
 metrics_pruned = Table(

@@ -23,7 +23,7 @@ from aurea_celery.storage import condensed
 from aurea_celery.storage.retention import require_rows_since
 from aurea_celery.storage.rollups import LATENCIES, MEASURES, QUARTERS, Rollup
 from aurea_celery.storage.schema import metrics_jobs
-from aurea_celery.storage.spans import Known, Piece, Stretch, cut, end_of, start_of, widest_between
+from aurea_celery.storage.spans import Known, Piece, Span, Stretch, cut, end_of, start_of, widest_between
 
 By = Literal["task", "model", "provider", "status"]
 NAMES: dict[By, str] = {
@@ -104,15 +104,17 @@ def latencies(
 
 
 class _Kept(NamedTuple):
-    """Where figures are kept, of quarters and of longer spans, as what stands after FROM, and their columns."""
+    """Where figures are kept, for each span, as what stands after FROM, and their columns."""
 
-    quarters: str
-    spans: str
+    spans: dict[Span, str]
     columns: str
 
 
-_SUMS = _Kept("metrics_15m", "metrics_condensed", ", ".join(MEASURES))
-_LATENCIES = _Kept("metrics_latency_15m", condensed.LATENCIES, "bucket, executions")
+_SUMS = _Kept({"quarter": "metrics_15m", **condensed.TABLES}, ", ".join(MEASURES))
+_LATENCIES = _Kept(
+    {"quarter": "metrics_latency_15m", **{span: condensed.latencies_of(span) for span in condensed.TABLES}},
+    "bucket, executions",
+)
 
 
 def _of_time(
@@ -126,7 +128,7 @@ def _of_time(
     }
     dimensions = [dimension for dimension, names in filtered.items() if names or dimension == by]
     if len(dimensions) > 1:
-        return _filtered(kept.quarters, selection)
+        return _filtered(kept.spans["quarter"], selection)
     stretch = Stretch(selection.since, selection.until)
     known = Known(condensed.changed_in(connection, stretch), condensed.hours_from(from_us(now_us())))
     pieces = cut(stretch, known, widest_between(points))
@@ -142,11 +144,11 @@ def _of_time(
 def _spans(kept: _Kept, dimensions: Sequence[By], piece: Piece) -> str:
     """The figures of a piece's spans by one dimension, or by none, as if they were quarters."""
     if piece.span == "quarter":
-        return kept.quarters
+        return kept.spans["quarter"]
     dimension, name = (dimensions[0], NAMES[dimensions[0]]) if dimensions else ("all", "name")
     return (
-        f"(SELECT starts_at AS quarter_at, name AS {name}, status, {kept.columns} FROM {kept.spans}"  # noqa: S608 - ours
-        f" WHERE span = '{piece.span}' AND dimension = '{dimension}') AS spans"
+        f"(SELECT starts_at AS quarter_at, name AS {name}, status, {kept.columns}"  # noqa: S608 - our own names
+        f" FROM {kept.spans[piece.span]} WHERE dimension = '{dimension}') AS spans"
     )
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from aurea_celery.clock import from_us, now_us
 from aurea_celery.storage import partitions, retention, rollups
-from aurea_celery.storage.condensed import condense
+from aurea_celery.storage.condensed import condense, forget_what_is_made_of_nothing
 from aurea_celery.storage.database import check_schema, create_engine, translating
 from aurea_celery.storage.locks import patiently
 from aurea_celery.storage.retention import Dropped
@@ -100,6 +100,7 @@ def rebuild(url: str) -> None:
         with engine.begin() as connection:
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             rollups.rebuild(connection)
+            forget_what_is_made_of_nothing(connection)
         condense(engine, from_us(now_us()))
 
 

@@ -23,6 +23,7 @@ from aurea_celery.storage.queries import rollup_differences
 from aurea_celery.storage.reprice import Selection as Repriced
 from aurea_celery.storage.reprice import reprice
 from aurea_celery.storage.selection import Selection
+from aurea_celery.storage.spans import Span
 from aurea_celery.storage.totals import read_totals
 from aurea_celery.storage.write import Writer
 from tests.support.databases import connected
@@ -53,10 +54,10 @@ def condense(url: str, now: datetime = NOW) -> int:
         engine.dispose()
 
 
-def starts(url: str, span: str) -> list[datetime]:
-    query = "SELECT starts_at FROM metrics_condensed WHERE span = :span AND dimension = 'all' ORDER BY 1"
+def starts(url: str, span: Span) -> list[datetime]:
+    query = f"SELECT starts_at FROM {condensed.TABLES[span]} WHERE dimension = 'all' ORDER BY 1"
     with connected(url) as connection:
-        return list(connection.scalars(sa.text(query), {"span": span}))
+        return list(connection.scalars(sa.text(query)))
 
 
 def executions(url: str, asked: Selection = MONTH) -> int:
@@ -177,7 +178,7 @@ def test_beside_writers_nothing_is_lost(each_database_url: str, monkeypatch: pyt
         for _ in range(60):
             hours += condense(url)
             with connected(url) as connection:
-                assert condensed.count_differences(connection, NOW) == 0
+                assert not any(condensed.count_differences(connection, NOW).values())
         return hours
 
     with ThreadPoolExecutor(4) as pool:
@@ -224,17 +225,20 @@ def test_a_sum_that_is_wrong_is_found_and_made_anew(each_database_url: str) -> N
     write(each_database_url, ended(DAY), ended(40 * DAY))
     condense(each_database_url)
     with connected(each_database_url) as connection:
-        connection.execute(sa.text("UPDATE metrics_condensed SET cost_estimate = 7 WHERE name = 'shop.ask'"))
-        connection.execute(sa.text("UPDATE metrics_condensed SET buckets[1] = 1 WHERE span = 'day' AND name = ''"))
+        connection.execute(sa.text("UPDATE metrics_1h SET cost_estimate = 7 WHERE name = 'shop.ask'"))
+        connection.execute(sa.text("UPDATE metrics_1d SET buckets[1] = 1 WHERE name = ''"))
         connection.execute(
             sa.text(
-                "INSERT INTO metrics_condensed SELECT * FROM jsonb_populate_record((SELECT one FROM metrics_condensed"
-                """ AS one WHERE span = 'day' LIMIT 1), '{"starts_at": "2026-01-01T00:00:00Z"}')"""
+                "INSERT INTO metrics_1d SELECT made.* FROM metrics_1d, jsonb_populate_record(metrics_1d,"
+                """ '{"starts_at": "2026-01-01T00:00:00Z"}') AS made LIMIT 1"""
             )
         )
 
     found = CliRunner(env={"DATABASE_URL": each_database_url}).invoke(aurea, ["db", "check"])
-    assert "Sums differ from their rows, 9 of metrics_condensed; make them anew: aurea db rebuild." in found.stdout
+    assert (
+        "Sums differ from their rows, 5 of metrics_1d, 2 of metrics_1h; make them anew: aurea db rebuild."
+        in found.stdout
+    )
 
     upkeep.rebuild(each_database_url)
 

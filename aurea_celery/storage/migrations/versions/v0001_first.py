@@ -222,8 +222,7 @@ COMMENT ON COLUMN metrics_15m.redelivered_unpriced_tokens IS 'of unpriced_tokens
 
 COMMENT ON COLUMN metrics_15m.redelivered_cost IS 'of cost_estimate, theirs';
 
-CREATE TABLE metrics_condensed (
-    span TEXT NOT NULL,
+CREATE TABLE metrics_1d (
     dimension TEXT NOT NULL,
     starts_at TIMESTAMP WITH TIME ZONE NOT NULL,
     name TEXT NOT NULL,
@@ -248,38 +247,94 @@ CREATE TABLE metrics_condensed (
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
     buckets SMALLINT[] NOT NULL,
     bucket_executions BIGINT[] NOT NULL,
-    CONSTRAINT metrics_condensed_pkey PRIMARY KEY (span, dimension, starts_at, name, status),
-    CONSTRAINT metrics_condensed_span_check CHECK (span IN ('hour', 'day')),
-    CONSTRAINT metrics_condensed_dimension_check CHECK (dimension IN ('all', 'task', 'model', 'provider'))
+    CONSTRAINT metrics_1d_pkey PRIMARY KEY (dimension, starts_at, name, status),
+    CONSTRAINT metrics_1d_dimension_check CHECK (dimension IN ('all', 'task', 'model', 'provider'))
 );
 
-COMMENT ON TABLE metrics_condensed IS 'Sums of whole hours and days by one name at a time, for long times; not of hours in metrics_uncondensed';
+COMMENT ON TABLE metrics_1d IS 'Sums per day by one name at a time';
 
-COMMENT ON COLUMN metrics_condensed.dimension IS 'what name is a name of';
+COMMENT ON COLUMN metrics_1d.dimension IS 'what name is a name of';
 
-COMMENT ON COLUMN metrics_condensed.starts_at IS 'start of the hour or day, UTC';
+COMMENT ON COLUMN metrics_1d.starts_at IS 'start of the day, UTC';
 
-COMMENT ON COLUMN metrics_condensed.name IS ''''' of all; of a provider that is not known';
+COMMENT ON COLUMN metrics_1d.name IS ''''' of all; of a provider that is not known';
 
-COMMENT ON COLUMN metrics_condensed.wasted_executions IS 'that came to no success';
+COMMENT ON COLUMN metrics_1d.wasted_executions IS 'that came to no success';
 
-COMMENT ON COLUMN metrics_condensed.wasted_tokens IS 'of token_count, theirs';
+COMMENT ON COLUMN metrics_1d.wasted_tokens IS 'of token_count, theirs';
 
-COMMENT ON COLUMN metrics_condensed.wasted_unpriced_tokens IS 'of unpriced_tokens, theirs';
+COMMENT ON COLUMN metrics_1d.wasted_unpriced_tokens IS 'of unpriced_tokens, theirs';
 
-COMMENT ON COLUMN metrics_condensed.wasted_cost IS 'of cost_estimate, theirs';
+COMMENT ON COLUMN metrics_1d.wasted_cost IS 'of cost_estimate, theirs';
 
-COMMENT ON COLUMN metrics_condensed.redelivered_executions IS 'that the broker handed out again';
+COMMENT ON COLUMN metrics_1d.redelivered_executions IS 'that the broker handed out again';
 
-COMMENT ON COLUMN metrics_condensed.redelivered_tokens IS 'of token_count, theirs';
+COMMENT ON COLUMN metrics_1d.redelivered_tokens IS 'of token_count, theirs';
 
-COMMENT ON COLUMN metrics_condensed.redelivered_unpriced_tokens IS 'of unpriced_tokens, theirs';
+COMMENT ON COLUMN metrics_1d.redelivered_unpriced_tokens IS 'of unpriced_tokens, theirs';
 
-COMMENT ON COLUMN metrics_condensed.redelivered_cost IS 'of cost_estimate, theirs';
+COMMENT ON COLUMN metrics_1d.redelivered_cost IS 'of cost_estimate, theirs';
 
-COMMENT ON COLUMN metrics_condensed.buckets IS 'of latency, as in metrics_latency_15m, ascending';
+COMMENT ON COLUMN metrics_1d.buckets IS 'of latency as in metrics_latency_15m';
 
-COMMENT ON COLUMN metrics_condensed.bucket_executions IS 'of each of buckets';
+COMMENT ON COLUMN metrics_1d.bucket_executions IS 'of each of buckets';
+
+CREATE TABLE metrics_1h (
+    dimension TEXT NOT NULL,
+    starts_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    executions BIGINT NOT NULL,
+    calls BIGINT NOT NULL,
+    token_count BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    unpriced_tokens BIGINT NOT NULL,
+    latency_ms NUMERIC NOT NULL,
+    cost_estimate NUMERIC NOT NULL,
+    wasted_executions BIGINT NOT NULL,
+    wasted_tokens BIGINT NOT NULL,
+    wasted_unpriced_tokens BIGINT NOT NULL,
+    wasted_cost NUMERIC NOT NULL,
+    redelivered_executions BIGINT NOT NULL,
+    redelivered_tokens BIGINT NOT NULL,
+    redelivered_unpriced_tokens BIGINT NOT NULL,
+    redelivered_cost NUMERIC NOT NULL,
+    first_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    buckets SMALLINT[] NOT NULL,
+    bucket_executions BIGINT[] NOT NULL,
+    CONSTRAINT metrics_1h_pkey PRIMARY KEY (dimension, starts_at, name, status),
+    CONSTRAINT metrics_1h_dimension_check CHECK (dimension IN ('all', 'task', 'model', 'provider'))
+);
+
+COMMENT ON TABLE metrics_1h IS 'Sums per hour by one name at a time, of 100 days';
+
+COMMENT ON COLUMN metrics_1h.dimension IS 'what name is a name of';
+
+COMMENT ON COLUMN metrics_1h.starts_at IS 'start of the hour, UTC';
+
+COMMENT ON COLUMN metrics_1h.name IS ''''' of all; of a provider that is not known';
+
+COMMENT ON COLUMN metrics_1h.wasted_executions IS 'that came to no success';
+
+COMMENT ON COLUMN metrics_1h.wasted_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_1h.wasted_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_1h.wasted_cost IS 'of cost_estimate, theirs';
+
+COMMENT ON COLUMN metrics_1h.redelivered_executions IS 'that the broker handed out again';
+
+COMMENT ON COLUMN metrics_1h.redelivered_tokens IS 'of token_count, theirs';
+
+COMMENT ON COLUMN metrics_1h.redelivered_unpriced_tokens IS 'of unpriced_tokens, theirs';
+
+COMMENT ON COLUMN metrics_1h.redelivered_cost IS 'of cost_estimate, theirs';
+
+COMMENT ON COLUMN metrics_1h.buckets IS 'of latency as in metrics_latency_15m';
+
+COMMENT ON COLUMN metrics_1h.bucket_executions IS 'of each of buckets';
 
 CREATE TABLE metrics_job (
     job_id TEXT NOT NULL,
@@ -528,7 +583,7 @@ CREATE TABLE metrics_uncondensed (
     CONSTRAINT metrics_uncondensed_pkey PRIMARY KEY (hour_at)
 );
 
-COMMENT ON TABLE metrics_uncondensed IS 'Hours of which metrics_condensed does not tell: metrics_15m does';
+COMMENT ON TABLE metrics_uncondensed IS 'Hours of which metrics_1h and metrics_1d do not tell, but metrics_15m';
 
 COMMENT ON COLUMN metrics_uncondensed.hour_at IS 'its sums have changed since, and its day''s';
 
@@ -578,7 +633,7 @@ COMMENT ON COLUMN price_books.data IS 'genai-prices'' list of providers, as it w
 CREATE TABLE metrics_default PARTITION OF metrics DEFAULT;
 """
 
-TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_posted, metrics_sources, metrics_rejected, metrics_retention, metrics_pruned, metrics_uncondensed, metrics_condensed, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
+TABLES = "budget_spend, budgets, price_books, model_prices, metrics_prices, metrics_posted, metrics_sources, metrics_rejected, metrics_retention, metrics_pruned, metrics_uncondensed, metrics_1d, metrics_1h, metrics_latency_15m, metrics_jobs, metrics_job, metrics_15m, metrics"
 
 
 def upgrade() -> None:
