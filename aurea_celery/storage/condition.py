@@ -45,8 +45,8 @@ class Condition(Struct, frozen=True, kw_only=True):
             self._about_tables(),
             self._about_partitions(),
             self._about_default(),
-            self._about_sums(),
             self._about_hours(),
+            self._about_sums(),
         ]
 
     def _about_tables(self) -> str:

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aurea_celery.storage.latencies import Histogram, percentile
+from aurea_celery.storage.latencies import Percentiles
 from aurea_celery.storage.retention import require_rows_since
 from aurea_celery.storage.rollups import MEASURES
 from aurea_celery.storage.rollups import WASTED as IS_WASTED
 from aurea_celery.storage.selection import NAMES, Relation, Selection, sums
 from aurea_celery.storage.spending import ALL, REDELIVERED, WASTED, Spending, spending
-from aurea_celery.storage.totals import read_histograms
+from aurea_celery.storage.totals import read_percentiles
 
 By = Literal["job", "task", "model"]
 KEYS: dict[By, str] = {"job": "job_id", "task": NAMES["task"], "model": NAMES["model"]}
@@ -77,11 +77,11 @@ def read_report(connection: sa.Connection, scope: Scope) -> Report:
     selection = Selection(since=scope.since, jobs=jobs).in_quarters()
     source = _source(connection, scope, selection)
     total, *rows = connection.execute(sa.text(_statement(scope, source)), source.values | {"rows": scope.limit + 1})
-    everything, of_lines = Histogram(), {}
+    everything, of_lines = Percentiles(), {}
     if scope.job_id is None:
-        everything = read_histograms(connection, selection).get(None, everything)
+        everything = read_percentiles(connection, selection).get(None, everything)
         if scope.by != "job":
-            of_lines = read_histograms(connection, selection, scope.by, [row.name for row in rows])
+            of_lines = read_percentiles(connection, selection, scope.by, [row.name for row in rows])
     return Report(
         job_id=scope.job_id,
         since=selection.since,
@@ -90,22 +90,22 @@ def read_report(connection: sa.Connection, scope: Scope) -> Report:
         spent=spending(total),
         waste=spending(total, WASTED),
         redelivered=spending(total, REDELIVERED),
-        p50_latency_ms=percentile(everything, 50),
-        p95_latency_ms=percentile(everything, 95),
+        p50_latency_ms=everything.p50_latency_ms,
+        p95_latency_ms=everything.p95_latency_ms,
         first_updated=total.first_at,
         last_updated=total.last_at,
         line_count=total.groups - 1,
-        lines=[_line(row, of_lines.get(row.name, Histogram())) for row in rows],
+        lines=[_line(row, of_lines.get(row.name, Percentiles())) for row in rows],
     )
 
 
-def _line(row: Any, histogram: Histogram) -> Line:
+def _line(row: Any, percentiles: Percentiles) -> Line:
     return Line(
         name=row.name,
         spent=spending(row, ALL._replace(executions="uses")),
         waste=spending(row, WASTED._replace(executions="wasted_uses")),
-        p50_latency_ms=percentile(histogram, 50),
-        p95_latency_ms=percentile(histogram, 95),
+        p50_latency_ms=percentiles.p50_latency_ms,
+        p95_latency_ms=percentiles.p95_latency_ms,
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aurea_celery.storage.latencies import bucket_ms
+from aurea_celery.storage.latencies import bucket_ms, first_buckets
 from aurea_celery.storage.selection import NAMES, By, Relation, Selection, latencies, sums
-from aurea_celery.storage.spending import ALL, WASTED, plain, priced_share
+from aurea_celery.storage.spending import ALL, WASTED, priced_share
 from aurea_celery.storage.totals import FAILED
 
 Measure = Literal[
@@ -52,7 +52,7 @@ RATIOS: dict[str, str] = {
     "error_share": f"{_ERRORS} / nullif(sum(executions), 0)",
     "latency_avg": "sum(latency_ms) / nullif(sum(executions), 0)",
 }
-PERCENTILES: dict[str, int] = {"latency_p50": 50, "latency_p95": 95, "latency_p99": 99}
+PERCENTILES: dict[str, str] = {"latency_p50": "p50", "latency_p95": "p95", "latency_p99": "p99"}
 MONEY = {"cost": ALL, "waste": WASTED}
 """Whose tokens a measure of money is about."""
 
@@ -89,12 +89,12 @@ def read_series(connection: sa.Connection, asked: Asked, begins: list[datetime])
     if len(names) > asked.most_series or not asked.by:
         shown.append(None)
     found = {name: _nothing(asked.measure, name, len(begins)) for name in shown}
-    for row in _points(connection, asked, names[: asked.most_series], begins):
-        series, place = found[row.name], row.point - 1
-        series.values[place] = _value(asked.measure, row.value)
+    for point, name, value, tokens, unpriced_tokens in _points(connection, asked, names[: asked.most_series], begins):
+        series, place = found[name], point - 1
+        series.values[place] = bucket_ms(value) if asked.measure in PERCENTILES else value
         if series.unpriced_tokens is not None and series.priced_share is not None:
-            series.unpriced_tokens[place] = int(row.unpriced_tokens)
-            series.priced_share[place] = priced_share(int(row.tokens), int(row.unpriced_tokens))
+            series.unpriced_tokens[place] = int(unpriced_tokens)
+            series.priced_share[place] = priced_share(int(tokens), int(unpriced_tokens))
     return list(found.values())
 
 
@@ -121,12 +121,13 @@ def _greatest(connection: sa.Connection, asked: Asked) -> list[str]:
 
 
 def _points(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
+    """Of each point and name the value, and for money the tokens, and those of them whose cost it does not hold."""
     if asked.measure in PERCENTILES:
         return _percentiles(connection, asked, names, begins)
     relation = sums(connection, asked.selection, asked.by, points=begins)
     values, of = SUMS | RATIOS, MONEY.get(asked.measure, ALL)
     statement = (
-        f"SELECT {_keys(asked.by)}, {values[asked.measure]} AS value, sum({of.tokens}) AS tokens,"  # noqa: S608 - ours
+        f"SELECT {_keys(asked.by)}, trim_scale({values[asked.measure]}), sum({of.tokens}) AS tokens,"  # noqa: S608 - ours
         f" sum({of.unpriced_tokens}) AS unpriced_tokens FROM {relation.sql} GROUP BY 1, 2"
     )
     return connection.execute(sa.text(statement), _values(relation, names, begins))
@@ -135,15 +136,13 @@ def _points(connection: sa.Connection, asked: Asked, names: list[str], begins: l
 def _percentiles(connection: sa.Connection, asked: Asked, names: list[str], begins: list[datetime]) -> Any:
     """For each point and name the first bucket that holds the percentile."""
     relation = latencies(connection, asked.selection, asked.by, points=begins)
-    statement = (
-        "SELECT point, name, min(bucket) AS value FROM ("  # noqa: S608 - our own names
-        "SELECT point, name, bucket, sum(executions) OVER (PARTITION BY point, name ORDER BY bucket) AS until_here,"
-        " sum(executions) OVER (PARTITION BY point, name) AS in_all FROM ("
-        f"SELECT {_keys(asked.by)}, bucket, sum(executions) AS executions FROM {relation.sql} GROUP BY 1, 2, 3"
-        ") AS histogram) AS added WHERE until_here * 100 >= in_all * :percent GROUP BY point, name"
+    histograms = (
+        f"SELECT {_keys(asked.by)}, bucket, sum(executions) AS executions FROM {relation.sql}"  # noqa: S608 - our own names
+        " GROUP BY 1, 2, 3"
     )
-    values = _values(relation, names, begins) | {"percent": PERCENTILES[asked.measure]}
-    return connection.execute(sa.text(statement), values)
+    firsts = first_buckets(histograms, "point, name")
+    statement = f"SELECT point, name, {PERCENTILES[asked.measure]}, NULL, NULL FROM ({firsts}) AS firsts"  # noqa: S608
+    return connection.execute(sa.text(statement), _values(relation, names, begins))
 
 
 def _keys(by: By | None) -> str:
@@ -155,11 +154,3 @@ def _keys(by: By | None) -> str:
 
 def _values(relation: Relation, names: list[str], begins: list[datetime]) -> dict[str, Any]:
     return relation.values | {"begins": begins, "names": names}
-
-
-def _value(measure: Measure, value: Any) -> Value:
-    if value is None:
-        return None
-    if measure in PERCENTILES:
-        return bucket_ms(int(value))
-    return plain(Decimal(value))

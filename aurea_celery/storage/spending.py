@@ -49,6 +49,8 @@ ALL = Columns("executions", "token_count", "unpriced_tokens", "cost_estimate")
 WASTED = Columns("wasted_executions", "wasted_tokens", "wasted_unpriced_tokens", "wasted_cost")
 REDELIVERED = Columns("redelivered_executions", "redelivered_tokens", "redelivered_unpriced_tokens", "redelivered_cost")
 
+ALL_OF_THEM = Decimal(1)
+
 
 def spending(row: Any, columns: Columns = ALL) -> Spending:
     """What a row of sums says."""
@@ -70,6 +72,8 @@ def priced_share(tokens: int, unpriced_tokens: int) -> Decimal | None:
     """
     if not tokens:
         return None
+    if not unpriced_tokens:
+        return ALL_OF_THEM
     parts = (tokens - unpriced_tokens) * 10**SHARE_DIGITS // tokens
     return plain(Decimal(parts).scaleb(-SHARE_DIGITS))
 

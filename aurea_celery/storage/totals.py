@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from aurea_celery.clock import Time
 from aurea_celery.errors import RowsPruned
-from aurea_celery.storage.latencies import Histogram, percentile
+from aurea_celery.storage.latencies import Percentiles, first_buckets
 from aurea_celery.storage.selection import NAMES, By, Relation, Selection, latencies, sums
 from aurea_celery.storage.spending import ALL, REDELIVERED, WASTED, Spending, plain, priced_share, spending
 
@@ -64,7 +64,7 @@ def read_totals(connection: sa.Connection, selection: Selection) -> Totals:
     """
     relation = sums(connection, selection)
     row = connection.execute(sa.text(f"SELECT {_SUMS} FROM {relation.sql}"), relation.values).one()  # noqa: S608 - ours
-    return Totals(**_measures(row, read_histograms(connection, selection).get(None, Histogram())))
+    return Totals(**_measures(row, read_percentiles(connection, selection).get(None, Percentiles())))
 
 
 def read_named_totals(
@@ -88,9 +88,9 @@ def read_totals_of(connection: sa.Connection, selection: Selection, by: By, name
     return _named(connection, selection, by, rows)
 
 
-def read_histograms(
+def read_percentiles(
     connection: sa.Connection, selection: Selection, by: By | None = None, names: list[str] | None = None
-) -> dict[str | None, Histogram]:
+) -> dict[str | None, Percentiles]:
     """The latencies of a selection in full quarters, by name; without ``by`` those of all, under None.
 
     There are none of a job of which retention has dropped rows.
@@ -102,19 +102,18 @@ def read_histograms(
     name, where, values = "CAST(NULL AS text)", "true", relation.values
     if by is not None:
         name, where, values = NAMES[by], f"{NAMES[by]} = ANY(:names)", values | {"names": names or []}
-    statement = (
+    histograms = (
         f"SELECT {name} AS name, bucket, sum(executions) AS executions FROM {relation.sql}"  # noqa: S608 - our own names
         f" WHERE {where} GROUP BY 1, 2"
     )
-    found: dict[str | None, Histogram] = {}
-    for row in connection.execute(sa.text(statement), values):
-        found.setdefault(row.name, Histogram())[row.bucket] = int(row.executions)
-    return found
+    return {
+        row.name: Percentiles.of(row) for row in connection.execute(sa.text(first_buckets(histograms, "name")), values)
+    }
 
 
 def _named(connection: sa.Connection, selection: Selection, by: By, rows: Any) -> dict[str, Totals]:
-    histograms = read_histograms(connection, selection, by, [row.name for row in rows])
-    return {row.name: Totals(**_measures(row, histograms.get(row.name, Histogram()))) for row in rows}
+    percentiles = read_percentiles(connection, selection, by, [row.name for row in rows])
+    return {row.name: Totals(**_measures(row, percentiles.get(row.name, Percentiles()))) for row in rows}
 
 
 def _by_name(relation: Relation, by: By) -> Relation:
@@ -129,7 +128,7 @@ _SUMS = (
 )
 
 
-def _measures(row: Any, histogram: Histogram) -> dict[str, Any]:
+def _measures(row: Any, percentiles: Percentiles) -> dict[str, Any]:
     tokens, unpriced = int(row.token_count), int(row.unpriced_tokens)
     return {
         "total_tasks": int(row.executions),
@@ -143,9 +142,7 @@ def _measures(row: Any, histogram: Histogram) -> dict[str, Any]:
         "avg_cost": _per_execution(row.cost_estimate, row),
         "total_latency_ms": plain(row.latency_ms),
         "avg_latency_ms": _per_execution(row.latency_ms, row),
-        "p50_latency_ms": percentile(histogram, 50),
-        "p95_latency_ms": percentile(histogram, 95),
-        "p99_latency_ms": percentile(histogram, 99),
+        **percentiles._asdict(),
         "errors": int(row.errors),
         "error_share": _per_execution(row.errors, row),
         "waste": spending(row, WASTED),
