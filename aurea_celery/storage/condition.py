@@ -18,8 +18,8 @@ from aurea_celery.storage.queries import rollup_differences
 class Condition(Struct, frozen=True, kw_only=True):
     """What was found. ``weeks_in_default`` are those whose rows in the default partition can be moved out of it.
 
-    ``hours_to_condense`` are over; until that is done, answers about a long time that they are in take longer.
-    ``rollup_differences`` is None where the tables are others, so that sums cannot be compared; ``horizon`` is from
+    ``hours_to_condense`` are over; until that is done, answers about a long time that they are in take longer. It and
+    ``rollup_differences`` are None where the tables are others, so that sums cannot be compared. ``horizon`` is from
     when on all rows are there, None if none was ever dropped.
     """
 
@@ -27,7 +27,7 @@ class Condition(Struct, frozen=True, kw_only=True):
     made_until: datetime
     rows_in_default: int
     weeks_in_default: int
-    hours_to_condense: int
+    hours_to_condense: int | None
     table_differences: list[str]
     rollup_differences: dict[str, int] | None
     horizon: datetime | None
@@ -40,12 +40,13 @@ class Condition(Struct, frozen=True, kw_only=True):
 
     def sentences(self) -> list[str]:
         """One for each thing that was looked at."""
+        hours = self._about_hours()
         return [
             f"The schema is that of this release ({HEAD_REVISION}).",
             self._about_tables(),
             self._about_partitions(),
             self._about_default(),
-            self._about_hours(),
+            *([hours] if hours else []),
             self._about_sums(),
         ]
 
@@ -75,7 +76,9 @@ class Condition(Struct, frozen=True, kw_only=True):
         tables = ", ".join(f"{count:,} of {table}" for table, count in sorted(self.rollup_differences.items()))
         return f"Sums differ from their rows, {tables}; make them anew: aurea db rebuild."
 
-    def _about_hours(self) -> str:
+    def _about_hours(self) -> str | None:
+        if self.hours_to_condense is None:
+            return None
         if not self.hours_to_condense:
             return "Every hour that is over is condensed."
         hours = counted(self.hours_to_condense, "hour that is over waits", "hours that are over wait")
@@ -104,7 +107,7 @@ def condition(url: str) -> Condition:
             made_until=made_until,
             rows_in_default=partitions.count_default(connection),
             weeks_in_default=len(partitions.weeks_in_default(connection, now)),
-            hours_to_condense=len(condensed.hours_over(connection, now)) if not differences else 0,
+            hours_to_condense=None if differences else len(condensed.hours_over(connection, now)),
             table_differences=differences,
             rollup_differences=None if differences else rollup_differences(connection),
             horizon=retention.horizon(connection),
