@@ -46,8 +46,8 @@ larger one.
 
 {table}
 
-What is about jobs costs the same whatever there is. What is about a month reads its sums per quarter of an hour, and
-with so many tasks and models as here these are not many fewer than the rows: sums per day are the next step.
+What is about jobs costs the same whatever there is. What is about a month is read from sums of its days and hours by
+one name at a time (docs/decisions/0030-condensed-sums.md), and so is the month before, which totals are compared with.
 """
 
 

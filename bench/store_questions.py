@@ -73,7 +73,7 @@ def _named(list_name: str, name: str) -> Callable[[Any], Figures]:
 def _series(body: Any) -> Figures:
     return [
         (time, line["name"] or "", value)
-        for line in body["series"]
+        for line in (*body["series"], *filter(None, [body["other"]]))
         for time, value in zip(body["times"], line["values"], strict=True)
         if value
     ]
@@ -88,6 +88,10 @@ def _over_time(unit: str, name: str, value: str) -> str:
     return f"SELECT {time}, {name}, {value} FROM metrics WHERE {IN_MONTH} GROUP BY 1, 2 HAVING {value} > 0"  # noqa: S608
 
 
+DEAREST = (
+    f"SELECT model_used FROM metrics WHERE {IN_MONTH}"  # noqa: S608 - our own names
+    " GROUP BY 1 ORDER BY sum(cost_estimate) DESC, 1 LIMIT 10"
+)
 P95 = "percentile_disc(0.95) WITHIN GROUP (ORDER BY latency_ms)"
 PERIOD = "since={since}&until={until}"
 QUESTIONS = (
@@ -141,9 +145,9 @@ QUESTIONS = (
     Question("the month, by model", f"/metrics/models?{PERIOD}", _named("models", "model"), _grouped("model_used")),
     Question(
         "chart: cost by model, hours of the month",
-        f"/metrics/timeseries?measure=cost&by=model&series=30&interval=1h&{PERIOD}",
+        f"/metrics/timeseries?measure=cost&by=model&interval=1h&{PERIOD}",
         _series,
-        _over_time("hour", "model_used", "sum(cost_estimate)"),
+        _over_time("hour", f"CASE WHEN model_used IN ({DEAREST}) THEN model_used ELSE '' END", "sum(cost_estimate)"),
         is_chart=True,
     ),
     Question(
