@@ -27,7 +27,7 @@ class ListPrices(NamedTuple):
     """Which list prices apply, and the day on which they are known to have been up to date.
 
     Of a fetched list that is the day it was fetched. The package does not say when it was made: for it, it is the day
-    of the newest price that it knows, so that it may be younger.
+    of the newest price that it knows, so that it may be younger; or older, if that price was announced before.
     """
 
     edition: str
@@ -49,13 +49,12 @@ class ListPrices(NamedTuple):
         return f"{self.edition}, {self.age_days:,} day{'' if self.age_days == 1 else 's'} old{advice}"
 
 
-def list_prices(fetched: tuple[str, datetime] | None) -> ListPrices:
-    """The list prices that apply, given what :func:`aurea_celery.storage.prices.edition_name` says."""
-    if fetched is None or _is_outdated(fetched[1]):
+def list_prices(fetched: Edition | None) -> ListPrices:
+    """The list prices that apply, given what :func:`~aurea_celery.storage.prices.edition_without_data` says."""
+    if fetched is None or _is_outdated(fetched):
         catalogue = _catalogue(None)
         return ListPrices(catalogue.edition, catalogue.newest_change)
-    edition, fetched_at = fetched
-    return ListPrices(edition, fetched_at.astimezone(UTC).date())
+    return ListPrices(fetched.edition, fetched.fetched_at.astimezone(UTC).date())
 
 
 def pricing_of(lists: Lists) -> PriceBook:
@@ -65,13 +64,14 @@ def pricing_of(lists: Lists) -> PriceBook:
     'genai-prices'
     """
     fetched = lists.edition
-    newest = None if fetched is None or _is_outdated(fetched.fetched_at) else fetched
+    newest = None if fetched is None or _is_outdated(fetched) else fetched
     return PriceBook([own_price_of(row) for row in lists.own], _catalogue(newest))
 
 
-def _is_outdated(fetched_at: datetime) -> bool:
-    """Whether a list was fetched before the installed package was made, which knows more then."""
-    return _catalogue(None).newest_change > fetched_at.astimezone(UTC).date()
+def _is_outdated(fetched: Edition) -> bool:
+    """Whether the installed package knows of a change since a list was fetched, which that one did not."""
+    since, today = fetched.fetched_at.astimezone(UTC).date(), datetime.now(UTC).date()
+    return any(since < day <= today for day in _catalogue(None).changes.difference(fetched.announced))
 
 
 def own_price_of(row: Mapping[str, Any]) -> OwnPrice:
@@ -104,8 +104,9 @@ def fetch_edition(url: str | None = None) -> Edition:
     updater = UpdatePrices(url=url) if url else UpdatePrices()
     try:
         answer = httpx2.get(updater.url, timeout=updater.request_timeout, follow_redirects=True).raise_for_status()
-        catalogue_of(json.loads(answer.content), "fetched")
+        changes = catalogue_of(json.loads(answer.content), "fetched").changes
     except (httpx2.HTTPError, ValueError) as error:
         raise AureaError(f"the list prices could not be fetched from {updater.url} ({type(error).__name__})") from error
     now = datetime.now(UTC)
-    return Edition(f"genai-prices fetched {now:%Y-%m-%dT%H:%M}", now, answer.text)
+    announced = sorted(day for day in changes if day > now.date())
+    return Edition(f"genai-prices fetched {now:%Y-%m-%dT%H:%M}", now, announced, answer.text)

@@ -15,7 +15,7 @@ from aurea_celery._version import __version__
 from aurea_celery.clock import Time
 from aurea_celery.errors import DatabaseError, SchemaMismatch
 from aurea_celery.price_lists import list_prices
-from aurea_celery.storage.prices import edition_name
+from aurea_celery.storage.prices import edition_without_data
 from aurea_celery.storage.pulse import read_pulse
 
 MOST_STATEMENT_SECONDS = 2
@@ -59,7 +59,7 @@ def _look(services: Services) -> Health:
         with services.store.connect() as connection:
             connection.execute(sa.text(f"SET LOCAL statement_timeout = '{MOST_STATEMENT_SECONDS}s'"))
             pulse = read_pulse(connection)
-            listed = list_prices(edition_name(connection))
+            listed = list_prices(edition_without_data(connection))
     except SchemaMismatch as error:
         return Health(status="unhealthy", failing="schema", error=str(error))
     except DatabaseError:

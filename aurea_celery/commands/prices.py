@@ -32,11 +32,11 @@ def prices() -> None:
 def list_(context: click.Context) -> None:
     """List your own prices, in USD per million tokens, and say how old the list prices are."""
     from aurea_celery.price_lists import list_prices  # noqa: PLC0415 - heavy
-    from aurea_celery.storage.prices import edition_name, read_lists  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.prices import edition_without_data, read_lists  # noqa: PLC0415 - heavy
 
     with connected(context) as connection:
         own = read_lists(connection).own
-        listed = list_prices(edition_name(connection))
+        listed = list_prices(edition_without_data(connection))
     for row in own:
         click.echo(price_line(row))
     if not own:
@@ -110,11 +110,11 @@ def check(context: click.Context, /, model: str, at: datetime | None, **asked: A
     """Say what MODEL costs, and which list says so; status 1 if nobody knows."""
     from aurea_celery.events import ModelCall, Usage  # noqa: PLC0415 - only commands need it
     from aurea_celery.price_lists import list_prices, pricing_of  # noqa: PLC0415 - heavy
-    from aurea_celery.storage.prices import edition_name, read_lists  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.prices import edition_without_data, read_lists  # noqa: PLC0415 - heavy
 
     with connected(context) as connection:
         book = pricing_of(read_lists(connection))
-        listed = list_prices(edition_name(connection))
+        listed = list_prices(edition_without_data(connection))
     when = at or datetime.now(UTC)
     usages = (Usage(input_tokens=1_000_000, output_tokens=0), Usage(total_tokens=1_000_000))
     answers = [book.find(ModelCall(usage=usage, model=model, **asked), when) for usage in usages]

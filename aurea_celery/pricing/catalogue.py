@@ -59,7 +59,6 @@ class Catalogue:
         self.snapshot = get_snapshot() if snapshot is None else snapshot
         self.edition = edition
         self._price_at = functools.lru_cache(maxsize=8192)(self._find_price)
-        self._newest_change_by = functools.lru_cache(maxsize=1)(self._find_newest_change)
         self._model_of = functools.lru_cache(maxsize=8192)(self._find_model)
 
     def price(self, model: str, provider: str | None, service_tier: str | None, at: datetime) -> Price | Unknown | None:
@@ -74,13 +73,10 @@ class Catalogue:
         name = book_name(model, None).model
         return [one.id for one in self.snapshot.providers if any(_is_exact(info.match, name) for info in one.models)]
 
-    @property
-    def newest_change(self) -> date:
-        """The day of the latest change of a price that the book knows of: it is no older than that."""
-        return self._newest_change_by(datetime.now(UTC).date())
-
-    def _find_newest_change(self, today: date) -> date:
-        days = (
+    @functools.cached_property
+    def changes(self) -> frozenset[date]:
+        """The days on which prices change that the book knows of, also those to come."""
+        return frozenset(
             one.constraint.start_date
             for provider in self.snapshot.providers
             for model in provider.models
@@ -88,7 +84,12 @@ class Catalogue:
             for one in model.prices
             if isinstance(one.constraint, book.StartDateConstraint)
         )
-        return max((day for day in days if day <= today), default=date.min)
+
+    @property
+    def newest_change(self) -> date:
+        """The day of the latest change until today: unless it was announced, the book is no older than that."""
+        today = datetime.now(UTC).date()
+        return max((day for day in self.changes if day <= today), default=date.min)
 
     def _find_price(
         self, model: str, provider: str | None, service_tier: str | None, quarter: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
-from datetime import datetime
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -12,7 +11,7 @@ from msgspec import Struct
 from aurea_celery.storage import partitions
 from aurea_celery.storage.books import Books, ProcessBooks, read_books, read_process_books
 from aurea_celery.storage.database import check_schema, create_engine, translating
-from aurea_celery.storage.prices import edition_name
+from aurea_celery.storage.prices import Edition, edition_without_data
 from aurea_celery.storage.pulse import Pulse, read_pulse
 from aurea_celery.storage.queries import rollup_differences
 
@@ -29,7 +28,7 @@ class Audit(Struct, frozen=True, kw_only=True):
     pulse: Pulse
     rollup_differences: dict[str, int]
     rows_in_default: int
-    fetched_prices: tuple[str, datetime] | None
+    fetched_prices: Edition | None
 
     @property
     def is_clean(self) -> bool:
@@ -52,7 +51,7 @@ def audit(url: str, source_ids: Collection[str] = (), *, every_process: bool = F
             pulse=read_pulse(connection),
             rollup_differences=rollup_differences(connection),
             rows_in_default=partitions.count_default(connection),
-            fetched_prices=edition_name(connection),
+            fetched_prices=edition_without_data(connection),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
@@ -30,11 +30,12 @@ class UsedPrice(Protocol):
 
 
 class Edition(NamedTuple):
-    """A fetched edition of the list prices."""
+    """A fetched edition of the list prices; ``announced`` are the days of changes that it knew to come."""
 
     edition: str
     fetched_at: datetime
-    data: str
+    announced: list[date]
+    data: str = ""
 
 
 class Pricing(Protocol):
@@ -86,17 +87,17 @@ def read_lists(connection: sa.Connection) -> Lists:
     in_order = sa.select(model_prices).order_by(*model_prices.primary_key.columns)
     own = connection.execute(in_order).mappings().all()
     books = price_books.c
-    newest = sa.select(books.edition, books.fetched_at, books.data).order_by(books.fetched_at.desc()).limit(1)
-    found = connection.execute(newest).one_or_none()
+    columns = (books.edition, books.fetched_at, books.announced, books.data)
+    found = connection.execute(sa.select(*columns).order_by(books.fetched_at.desc()).limit(1)).one_or_none()
     return Lists(own, None if found is None else Edition._make(found))
 
 
-def edition_name(connection: sa.Connection) -> tuple[str, datetime] | None:
-    """The edition of the list prices that was fetched, and when, without its data; None if none was."""
+def edition_without_data(connection: sa.Connection) -> Edition | None:
+    """The newest edition of the list prices that was fetched, but for its prices; None if none was."""
     books = price_books.c
-    newest = sa.select(books.edition, books.fetched_at).order_by(books.fetched_at.desc()).limit(1)
-    found = connection.execute(newest).one_or_none()
-    return None if found is None else (found.edition, found.fetched_at)
+    columns = (books.edition, books.fetched_at, books.announced)
+    found = connection.execute(sa.select(*columns).order_by(books.fetched_at.desc()).limit(1)).one_or_none()
+    return None if found is None else Edition(*found)
 
 
 def keep_used(connection: sa.Connection, used: Mapping[str, UsedPrice]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -413,6 +414,7 @@ price_books = Table(
     metadata,
     Column("edition", Text, primary_key=True),
     Column("fetched_at", DateTime(timezone=True), nullable=False, server_default=text("CURRENT_TIMESTAMP")),
+    Column("announced", ARRAY(Date), nullable=False, comment="days of changes that it knew to come"),
     Column("data", Text, nullable=False, comment="genai-prices' list of providers, as it was fetched"),
     comment="Editions of the list prices that are newer than the installed package",
 )

@@ -9,6 +9,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from click.testing import CliRunner
 
 from aurea_celery.cli import aurea
 from aurea_celery.price_lists import pricing_of
+from aurea_celery.pricing.catalogue import Catalogue
 from aurea_celery.storage.prices import LOOK_SECONDS, PriceLists, set_prices
+from aurea_celery.storage.schema import price_books
 from aurea_celery.storage.write import Writer
 from tests.support.databases import connected, scalar
 from tests.support.prices import own_price
@@ -258,7 +261,17 @@ def price_list_server() -> Iterator[str]:
         "name": "House",
         "api_pattern": "house",
         "model_match": {"starts_with": "fresh-"},
-        "models": [{"id": "fresh-1", "match": {"equals": "fresh-1"}, "prices": {"input_mtok": 4, "output_mtok": 8}}],
+        "models": [
+            {"id": "fresh-1", "match": {"equals": "fresh-1"}, "prices": {"input_mtok": 4, "output_mtok": 8}},
+            {
+                "id": "fresh-2",
+                "match": {"equals": "fresh-2"},
+                "prices": [
+                    {"prices": {"input_mtok": 4, "output_mtok": 8}},
+                    {"constraint": {"start_date": "2999-01-01"}, "prices": {"input_mtok": 2, "output_mtok": 4}},
+                ],
+            },
+        ],
     }
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -291,6 +304,13 @@ def test_a_fetched_list_is_used_by_every_writer(run: Run, database_url: str, pri
         connection.execute(sa.text("UPDATE price_books SET fetched_at = '2020-01-01'"))
     assert '"input"' in run("prices", "check", "gpt-5"), "until a newer package is installed"
     assert "fetched" not in run("prices", "list")
+
+    with connected(database_url) as connection:
+        assert connection.scalar(sa.text("SELECT announced FROM price_books")) == [date(2999, 1, 1)]
+        known = sorted(Catalogue().changes)
+        connection.execute(sa.update(price_books).values(announced=known))
+    assert "fetched" in run("prices", "list"), "a change that it announced does not make a list old"
+    assert run("prices", "check", "gpt-5", status=1)
 
 
 @pytest.mark.parametrize("path", ["/gone", "/page.html", "/empty.json"])

@@ -622,11 +622,14 @@ COMMENT ON COLUMN model_prices.same_as IS 'the model whose price this one has; t
 CREATE TABLE price_books (
     edition TEXT NOT NULL,
     fetched_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    announced DATE[] NOT NULL,
     data TEXT NOT NULL,
     CONSTRAINT price_books_pkey PRIMARY KEY (edition)
 );
 
 COMMENT ON TABLE price_books IS 'Editions of the list prices that are newer than the installed package';
+
+COMMENT ON COLUMN price_books.announced IS 'days of changes that it knew to come';
 
 COMMENT ON COLUMN price_books.data IS 'genai-prices'' list of providers, as it was fetched';
 
