@@ -108,5 +108,5 @@ def fetch_edition(url: str | None = None) -> Edition:
     except (httpx2.HTTPError, ValueError) as error:
         raise AureaError(f"the list prices could not be fetched from {updater.url} ({type(error).__name__})") from error
     now = datetime.now(UTC)
-    announced = sorted(day for day in changes if day > now.date())
+    announced = tuple(sorted(day for day in changes if day > now.date()))
     return Edition(f"genai-prices fetched {now:%Y-%m-%dT%H:%M}", now, announced, answer.text)

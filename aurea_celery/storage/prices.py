@@ -34,7 +34,7 @@ class Edition(NamedTuple):
 
     edition: str
     fetched_at: datetime
-    announced: list[date]
+    announced: tuple[date, ...]
     data: str = ""
 
 
@@ -89,7 +89,9 @@ def read_lists(connection: sa.Connection) -> Lists:
     books = price_books.c
     columns = (books.edition, books.fetched_at, books.announced, books.data)
     found = connection.execute(sa.select(*columns).order_by(books.fetched_at.desc()).limit(1)).one_or_none()
-    return Lists(own, None if found is None else Edition._make(found))
+    return Lists(
+        own, None if found is None else Edition(found.edition, found.fetched_at, tuple(found.announced), found.data)
+    )
 
 
 def edition_without_data(connection: sa.Connection) -> Edition | None:
@@ -97,7 +99,7 @@ def edition_without_data(connection: sa.Connection) -> Edition | None:
     books = price_books.c
     columns = (books.edition, books.fetched_at, books.announced)
     found = connection.execute(sa.select(*columns).order_by(books.fetched_at.desc()).limit(1)).one_or_none()
-    return None if found is None else Edition(*found)
+    return None if found is None else Edition(found.edition, found.fetched_at, tuple(found.announced))
 
 
 def keep_used(connection: sa.Connection, used: Mapping[str, UsedPrice]) -> None:
