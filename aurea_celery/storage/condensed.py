@@ -44,7 +44,7 @@ def latencies_of(span: Span) -> str:
 
 
 def hours_from(now: datetime) -> datetime:
-    """From when on hours are kept; some of the day before may still be there."""
+    """From when on hours can be asked for; they are kept a day longer, for clocks that are behind."""
     return start_of("day", now) - HOURS_ARE_KEPT
 
 
@@ -67,11 +67,11 @@ def condense(engine: sa.Engine, now: datetime, *, most_seconds: float = float("i
     Raises:
         DatabaseUnavailable: If a writer's transaction stays open, or somebody locks the tables; what was done stays.
     """
-    until = time.monotonic() + most_seconds
+    until, kept_from = time.monotonic() + most_seconds, hours_from(now) - DAY
     condensed = 0
     for hour in patiently(engine, functools.partial(hours_over, now=now), attempts):
         try:
-            condensed += patiently(engine, functools.partial(_condense, hour=hour, kept_from=hours_from(now)), attempts)
+            condensed += patiently(engine, functools.partial(_condense, hour=hour, kept_from=kept_from), attempts)
         except DBAPIError as error:
             if not is_data_error(error):
                 raise
@@ -106,7 +106,7 @@ def _condense(connection: sa.Connection, hour: datetime, kept_from: datetime) ->
     day = start_of("day", hour)
     if changed_in(connection, Stretch(day, day + DAY)) is None:
         _make(connection, "day", Stretch(day, day + DAY))
-        connection.execute(_FORGET, {"until": kept_from - DAY})  # a clock that is behind by less still asks for it
+        connection.execute(_FORGET, {"until": kept_from})
     return True
 
 
