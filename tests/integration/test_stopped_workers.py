@@ -38,7 +38,8 @@ def test_every_way_to_stop(
     installation.writer(app=APP)
     worker = installation.worker("-c", "1", app=APP, **environ)
     send(installation, Ending("stopped", PREFORK, task, []))
-    wait_until(lambda: f"{task}[" in worker.log and list(installation.outbox.glob("*/*.*/*.seg")), "the task's begin")
+    wait_until(lambda: list(installation.outbox.glob("*/*.*/*.seg")), "the task's begin")
+    wait_until(lambda: is_active(installation, task), "the worker to know of it")
 
     worker.send(number)
     assert worker.wait() is not None
@@ -49,3 +50,9 @@ def test_every_way_to_stop(
     assert sizes(rows_by_job(installation)) == {"stopped": len(rows)}
     assert "internal fault" not in worker.log + next_worker.log
     check_books(installation)
+
+
+def is_active(installation: Installation, task: str) -> bool:
+    """Whether the main process knows that a task has begun: until then a cold shutdown waits for it to end."""
+    active = installation.app.control.inspect(timeout=0.5).active() or {}
+    return any(request["name"] == f"{APP}.{task}" for requests in active.values() for request in requests)
