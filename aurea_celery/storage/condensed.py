@@ -26,7 +26,7 @@ NAMES = {"all": "''", "task": "task_name", "model": "model_used", "provider": "p
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 HOURS_ARE_KEPT = timedelta(days=100)
-"""Days are kept for ever; hours are many, and no chart by the hour is longer."""
+"""Days are kept for ever; hours are many, and hardly a chart by the hour is longer."""
 
 _KEY = "starts_at, dimension, name, status"
 _HISTOGRAM = ("buckets", "bucket_executions")
