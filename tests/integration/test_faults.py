@@ -51,7 +51,7 @@ def test_a_plain_process_sends_everything_before_it_ends(installation: Installat
     assert installation.query("SELECT DISTINCT job_id, task_name, status FROM metrics") == [
         ("a script", "translate", "success")
     ]
-    assert "aurea-celery" not in script.log, "nothing to complain about"
+    assert "aurea-celery: " not in script.log, "nothing to complain about"
 
 
 def test_what_no_writer_has_committed_stays_and_is_not_counted_twice(installation: Installation) -> None:
