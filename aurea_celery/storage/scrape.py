@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from aurea_celery.storage.latencies import Histogram
+from aurea_celery.storage.rollups import SUMS
 from aurea_celery.storage.selection import NAMES, By, Selection, latencies, sums
 
 OTHER = "other"
@@ -47,17 +48,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     dropped: int
 
 
-_MEASURES = (
-    "executions",
-    "calls",
-    "token_count",
-    "input_tokens",
-    "output_tokens",
-    "unpriced_tokens",
-    "latency_ms",
-    "cost_estimate",
-)
-_SUMS = ", ".join(f"sum({name}) AS {name}" for name in _MEASURES)
+_SUMS = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
 
 _KEPT = sa.text(
     "SELECT (SELECT count(*) FROM metrics_rejected) AS rejected,"
