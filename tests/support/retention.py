@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from aurea_celery.clock import to_us
 from aurea_celery.events import TaskEvent
-from aurea_celery.storage import upkeep
 from aurea_celery.storage.queries import rollup_differences
+from tests.support.clock import stop_clock
 from tests.support.databases import connected
 from tests.support.events import make_event
 
@@ -23,7 +23,7 @@ FIRST_KEPT = datetime(2026, 8, 31, tzinfo=UTC)
 
 def set_now(monkeypatch: pytest.MonkeyPatch, now: datetime = NOW) -> None:
     """Let retention take a time for now."""
-    monkeypatch.setattr(upkeep, "now_us", lambda: to_us(now))
+    stop_clock(monkeypatch, now)
 
 
 def ended(days_ago: float, job_id: str = "job", **fields: Any) -> TaskEvent:

@@ -26,6 +26,7 @@ from aurea_celery.storage.selection import Selection
 from aurea_celery.storage.spans import Span
 from aurea_celery.storage.totals import read_totals
 from aurea_celery.storage.write import Writer
+from tests.support.clock import stop_clock
 from tests.support.databases import connected
 from tests.support.events import make_source
 from tests.support.prices import own_price
@@ -38,8 +39,7 @@ MONTH = Selection(since=TODAY - 30 * DAY, until=TODAY)
 
 @pytest.fixture(autouse=True)
 def _time_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (chores, selection, upkeep):
-        monkeypatch.setattr(module, "now_us", lambda: to_us(NOW))
+    stop_clock(monkeypatch, NOW)
 
 
 def ended(ago: timedelta, task_name: str = "shop.ask") -> TaskEvent:
