@@ -124,9 +124,9 @@ def system_databases(system_postgres: InstalledPostgres) -> Databases:
     return Databases(system_postgres.url)
 
 
-@pytest.fixture(params=["embedded", "system"])
+@pytest.fixture(scope="session", params=["embedded", "system"])
 def each_databases(request: pytest.FixtureRequest) -> Databases:
-    """Fresh databases, on each PostgreSQL there is."""
+    """Fresh databases, on each PostgreSQL there is; their template is made before a test stops the clock."""
     found: Databases = request.getfixturevalue("databases" if request.param == "embedded" else "system_databases")
     return found
 

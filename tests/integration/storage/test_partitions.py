@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from aurea_celery.errors import DatabaseUnavailable
 from aurea_celery.price_lists import pricing_of
 from aurea_celery.storage import locks, partitions, upkeep
+from aurea_celery.storage.chores import Chores
 from aurea_celery.storage.write import Writer
 from tests.support.databases import connected, scalar
 from tests.support.events import make_source
@@ -35,11 +36,18 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     set_now(monkeypatch)
 
 
+@pytest.fixture
+def _writers_make_no_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row goes to the default partition, as after a time in which no writer could make others."""
+    monkeypatch.setattr(Chores, "_make_partitions", lambda _chores: None)
+
+
 def rows(url: str) -> list[Any]:
     with connected(url) as connection:
         return list(connection.execute(sa.text("SELECT * FROM metrics ORDER BY id")))
 
 
+@pytest.mark.usefixtures("_writers_make_no_partitions")
 def test_rows_move_out_of_the_default_partition_as_they_are(each_database_url: str) -> None:
     url = each_database_url
     write(url, *(ended(days, tags={"team": "a"}) for days in (0, 1, 8, 40, 300)), ended(-2_000), ended(20_000))
@@ -98,6 +106,7 @@ def in_background(*works: Callable[[], object]) -> Iterator[None]:
         future.result()
 
 
+@pytest.mark.usefixtures("_writers_make_no_partitions")
 def test_beside_writers_and_readers_every_look_sees_every_row_once(
     each_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +144,7 @@ def test_beside_writers_and_readers_every_look_sees_every_row_once(
     check_sums(url)
 
 
+@pytest.mark.usefixtures("_writers_make_no_partitions")
 def test_several_at_once_are_one(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "PAUSE_SECONDS", 0.05)
     write(database_url, *(ended(days) for days in range(0, 90, 3)))
@@ -180,6 +190,7 @@ def test_nobody_waits_long_while_a_drop_waits_for_a_reader(database_url: str, mo
 WAITING = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
 
 
+@pytest.mark.usefixtures("_writers_make_no_partitions")
 def test_what_cannot_have_its_lock_says_so_and_leaves_all_as_it_was(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
