@@ -26,6 +26,25 @@ OURS = {name for name, service in SERVICES.items() if "build" in service}
 REQUIRED = {found[2] for found in VARIABLE.finditer(TEXT) if found[2]}
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 PROVISIONING = ROOT / "deploy" / "grafana" / "provisioning"
+PUBLIC_IMAGES = ("postgres:", "valkey/valkey:", "grafana/grafana:")
+
+
+class ComposeSnippets(yaml.SafeLoader):
+    """Reads Compose's own tags too, as nothing."""
+
+
+ComposeSnippets.add_multi_constructor("!", lambda *_: None)
+
+
+def documented_services() -> list[dict[str, Any]]:
+    """The services in the Compose snippets of the documentation."""
+    found: list[dict[str, Any]] = []
+    for page in sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")}):
+        for snippet in re.findall(r"```ya?ml\n(.*?)```", page.read_text(), re.DOTALL):
+            content = yaml.load(snippet, Loader=ComposeSnippets)  # noqa: S506 - a safe loader
+            if isinstance(content, dict):
+                found += content.get("services", {}).values()
+    return found
 
 
 def test_it_is_valid_by_the_schema() -> None:
@@ -52,7 +71,7 @@ def test_compose_itself_reads_it_as_these_tests_do(tmp_path: Path) -> None:
     expected = read_compose(secrets)["services"]
     assert set(read) == set(expected)
     for name, service in expected.items():
-        for key in ("command", "environment", "user", "image", "restart", "read_only"):
+        for key in ("command", "environment", "user", "image", "pull_policy", "restart", "read_only"):
             assert (unescaped(read[name].get(key)) or None) == (service.get(key) or None), f"{name}: {key}"
         if "healthcheck" in service:
             assert unescaped(read[name]["healthcheck"]["test"]) == service["healthcheck"]["test"]
@@ -78,7 +97,7 @@ def test_the_documented_override_puts_another_worker_in_place(tmp_path: Path) ->
     for name in ("worker", "writer"):
         service = json.loads(found.stdout)["services"][name]
         assert "build" not in service
-        assert service["image"] == "shop:1.0"
+        assert (service["image"], service["pull_policy"]) == ("shop:1.0", "never")
         assert service["environment"]["AUREA_OUTBOX_DIR"] == service["volumes"][0]["target"]
 
 
@@ -125,6 +144,25 @@ def test_images_are_pinned() -> None:
         target = SERVICES[name]["build"]["target"]
         assert SERVICES[name]["image"] == f"aurea-celery/{target}:{__version__}"
         assert f" AS {target}\n" in DOCKERFILE
+
+
+def test_no_registry_is_asked_for_an_image_that_is_built_here() -> None:
+    """Whoever registers its name would be given the secrets."""
+    assert {name: SERVICES[name].get("pull_policy") for name in OURS} == dict.fromkeys(OURS, "never")
+    assert {name for name, service in SERVICES.items() if is_local_name(service["image"])} == OURS
+
+
+def test_nor_by_a_documented_override() -> None:
+    local = [service for service in documented_services() if is_local_name(service.get("image", ""))]
+    assert local, "docs/compose.md has one"
+    assert [service for service in local if service.get("pull_policy") != "never"] == []
+
+
+def is_local_name(image: str) -> bool:
+    """Whether an image is neither one of the pinned public ones nor named with its registry."""
+    registry, _, rest = image.partition("/")
+    is_qualified = bool(rest) and ("." in registry or ":" in registry)
+    return bool(image) and not is_qualified and not image.startswith(PUBLIC_IMAGES)
 
 
 def test_only_the_api_and_grafana_are_published_and_only_on_this_machine() -> None:
