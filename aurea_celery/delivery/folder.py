@@ -7,6 +7,8 @@ knows them by their ``event_id``.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -20,6 +22,8 @@ from aurea_celery.delivery.receipts import InFlight
 from aurea_celery.delivery.records import CALL, DONE, LEFT, OPEN, VOID, LeftOut, close, unpack
 from aurea_celery.delivery.segment import Parcel, Place, read_segment
 from aurea_celery.events import Source, Verdict
+
+LOCK = "lock"
 
 
 class OpenExecution(NamedTuple):
@@ -79,7 +83,7 @@ class Folder:
     def adopt(self) -> bool:
         """Take the lock of a dead owner; False while the owner, or another adopter, is alive."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
             return False
         try:
@@ -167,11 +171,18 @@ class Folder:
         return Parcel(source, events, self._place._replace(source=source), has_more=False)
 
     def remove(self) -> None:
-        """Remove the folder of a dead owner, everything in it being confirmed, and let go of its lock."""
+        """Remove the folder of a dead owner, everything in it being confirmed, and let go of its lock.
+
+        Between the last two steps another process may take over what is an empty folder now; it removes it then.
+        """
         for segment in self._segments():
             self._path_of(segment).unlink(missing_ok=True)
-        (self.path / "lock").unlink(missing_ok=True)  # last: without it nobody could take the folder over
-        self.path.rmdir()
+        (self.path / LOCK).unlink(missing_ok=True)  # last: without it nobody could take the folder over
+        try:
+            self.path.rmdir()
+        except OSError as error:
+            if not self._is_taken_over(error):
+                raise
         self.release()
 
     def release(self) -> None:
@@ -179,6 +190,14 @@ class Folder:
         if self.adopted:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+    def _is_taken_over(self, error: OSError) -> bool:
+        """Return whether the folder was not removed because another process has made its lock anew, or removed it."""
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            return error.errno == errno.ENOENT
+        with contextlib.suppress(FileNotFoundError):
+            return {path.name for path in self.path.iterdir()} <= {LOCK}
+        return True
 
     def _segments(self) -> list[int]:
         try:
