@@ -115,6 +115,16 @@ def write_metrics(settings: Settings, batch: str) -> Receipt | None:
                 "aurea-celery: %s; the writer waits and tries again, nothing is lost",
                 str(error).rstrip("."),
             )
+        except MemoryError:
+            raise
+        except Exception as error:  # acknowledged it would be lost
+            log_once_a_minute(
+                "rejected",
+                logging.ERROR,
+                "aurea-celery: a batch could be neither written nor kept in the table metrics_rejected (%s); "
+                "the writer waits and tries again, nothing is lost",
+                type(error).__name__,
+            )
         _wait(wait_seconds)
         wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
 

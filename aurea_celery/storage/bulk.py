@@ -10,7 +10,10 @@ from typing import Any
 import msgspec
 import psycopg2
 import sqlalchemy as sa
+from psycopg2.extensions import encodings
 from sqlalchemy.exc import DBAPIError
+
+from aurea_celery.storage.database import encode_of, is_session_doubtful
 
 # A list in JSON without its brackets is a line of CSV, but for the control characters, which COPY takes as they are.
 FORMAT = r"(FORMAT csv, NULL 'null', ESCAPE E'\\')"
@@ -52,6 +55,9 @@ def copy(connection: sa.Connection, table: str, columns: Sequence[str], lines: I
     """
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN {FORMAT}"
     raw: Any = connection.connection.dbapi_connection
+    encode = encode_of(connection)
+    if encode is not None:
+        lines = (encode(one.decode()).encode(encodings[raw.encoding]) for one in lines)
     reader = _Reader(lines)
     try:
         with raw.cursor() as cursor:
@@ -59,7 +65,9 @@ def copy(connection: sa.Connection, table: str, columns: Sequence[str], lines: I
     except psycopg2.Error as error:
         if reader.fault:
             raise reader.fault from None
-        lost = raw.closed != 0
+        lost = raw.closed != 0 or is_session_doubtful(error)
+        if lost:
+            connection.invalidate(error)
         wrapped = DBAPIError.instance(
             statement, (), error, psycopg2.Error, connection_invalidated=lost, dialect=connection.dialect
         )

@@ -221,7 +221,7 @@ def test_upgrade_of_an_unreachable_database(installation: Installation) -> None:
     url = f"postgresql://someone:secret@127.0.0.1:{free_port()}/aurea"
     process = installation.run("upgrade", ["aurea_celery.cli", "db", "upgrade"], {"DATABASE_URL": url})
     assert process.wait() == 1
-    assert "is not available; check that it runs" in process.log
+    assert "is not available: Connection refused; check that it runs" in process.log
     assert "secret" not in process.log
     assert "Traceback" not in process.log
 

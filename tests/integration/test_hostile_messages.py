@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import redis
+import sqlalchemy as sa
 from celery import Celery
 
 from aurea_celery.delivery.broker import task_headers
 from aurea_celery.events import encode
 from aurea_celery.storage.audit import audit
+from tests.support.databases import connected
 from tests.support.events import make_event
 from tests.support.hostile import bad_batches, bad_events, one_batch, twins, with_call
 from tests.support.installation import Installation
@@ -195,3 +197,18 @@ def test_a_batch_that_ends_its_process_is_kept_after_three_times(installation: I
     installation.wait_for_executions(1)
     assert writer.status is None
     assert not installation.length_of(QUEUE)
+
+
+def test_what_cannot_even_be_kept_is_not_acknowledged(installation: Installation) -> None:
+    refuse = "ALTER TABLE metrics_rejected ADD CONSTRAINT refuses CHECK (false)"
+    with connected(installation.database_url) as connection:
+        connection.execute(sa.text(refuse))
+    publish_batch(installation, "no batch")
+    writer = installation.writer(AUREA_RAISE_ERRORS="")
+    writer.wait_for("could be neither written nor kept in the table metrics_rejected")
+    assert reasons(installation) == []
+
+    with connected(installation.database_url) as connection:
+        connection.execute(sa.text("ALTER TABLE metrics_rejected DROP CONSTRAINT refuses"))
+    wait_until(lambda: reasons(installation), "the message in metrics_rejected")
+    check_it_still_writes(installation, writer)

@@ -37,9 +37,17 @@ class Databases:
             yield url
 
     @contextlib.contextmanager
-    def _database(self, template: str) -> Iterator[str]:
+    def encoded(self, encoding: str) -> Iterator[str]:
+        """The URL of a database in another encoding than UTF-8, with all tables, all empty."""
+        with self._database("template0", f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'") as url:
+            upgrade_database(url)
+            yield url
+
+    @contextlib.contextmanager
+    def _database(self, template: str, options: str = "") -> Iterator[str]:
         name = f"aurea_test_{next(self._numbers)}"
-        self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE {template}")
+        create = f"CREATE DATABASE {name} TEMPLATE {template} {options}"
+        self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", create)
         try:
             yield self._url_of(name)
         finally:

@@ -116,11 +116,19 @@ def test_an_old_event_and_one_that_breaks_a_rule_in_one_message(writer: Writer, 
         assert rollup_differences(connection) == {}
 
 
+def outside_of_transactions(writer: Writer, statement: str) -> None:
+    """Execute a statement in the writer's one session, as a pooler's other clients may do."""
+    session = writer._engine.raw_connection()
+    session.dbapi_connection.autocommit = True
+    session.cursor().execute(statement)
+    session.dbapi_connection.autocommit = False
+    session.close()
+
+
 @pytest.mark.parametrize("taken", ["DISCARD ALL", "DISCARD TEMP", "DEALLOCATE ALL"])
 def test_a_session_that_lost_what_we_made_in_it_gets_it_again(writer: Writer, database_url: str, taken: str) -> None:
     writer.write(message(make_event()))
-    with writer._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
-        session.execute(sa.text(taken))
+    outside_of_transactions(writer, taken)
     writer.write(message(make_event()))
 
     assert scalar(database_url, "SELECT sum(executions) FROM metrics") == 2
