@@ -21,7 +21,14 @@ from aurea_celery import _guard, plugin
 from aurea_celery.capture import registry
 from aurea_celery.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.databases import Databases
-from tests.support.servers import InstalledPostgres, InstalledRedis, installed_postgres, installed_redis
+from tests.support.servers import (
+    InstalledPgbouncer,
+    InstalledPostgres,
+    InstalledRedis,
+    installed_pgbouncer,
+    installed_postgres,
+    installed_redis,
+)
 
 os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's thread would stay in a process that forks
 os.environ["AUREA_RAISE_ERRORS"] = "1"  # what the guard would swallow in production fails a test
@@ -116,6 +123,17 @@ def system_redis(server_folder: Path) -> Iterator[InstalledRedis]:
     server = InstalledRedis(program, server_folder)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(server_folder: Path, system_postgres: InstalledPostgres) -> Iterator[InstalledPgbouncer]:
+    """The system's PgBouncer before the system's PostgreSQL."""
+    program = installed_pgbouncer()
+    if program is None:
+        skip_missing("PgBouncer")
+    pooler = InstalledPgbouncer(program, server_folder, system_postgres.port)
+    yield pooler
+    pooler.stop()
 
 
 @pytest.fixture(scope="session")

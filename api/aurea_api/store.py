@@ -68,8 +68,11 @@ class Store:
             DatabaseUnavailable: If the database cannot take them now.
             SchemaMismatch: If the tables are missing, older or newer.
         """
-        with self.connect():  # the writer looks at the tables only once; a release may change while the API runs
-            return self._process().write(events, digests)
+        # The writer looks at the tables only once; a release may change while the API runs. The connection is given
+        # back first: with one in hand, waiting for another one of a small pooler could last for ever.
+        with self.connect():
+            pass
+        return self._process().write(events, digests)
 
     @contextlib.contextmanager
     def _checked(self, engine: sa.Engine) -> Iterator[sa.Connection]:

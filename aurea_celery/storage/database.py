@@ -41,7 +41,7 @@ LIMITS = {"statement_timeout": "60s", "lock_timeout": "0"}
 """What is set in each transaction, unless the URL says something else."""
 
 REQUIRED = {"timezone": "UTC", "synchronous_commit": "on"}
-"""What is set in each transaction, whatever the URL says: a receipt promises that a crash of the server loses nothing."""
+"""What is set in each transaction, whatever the URL says: a receipt promises that a crash loses nothing."""
 
 # SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) of a value or a row that breaks a rule or a
 # limit. All other errors are about the database and not about what is written to it.
@@ -136,7 +136,7 @@ def _take_settings(url: URL) -> tuple[URL, dict[str, str]]:
 
 
 def _set_in_each_transaction(engine: Engine, settings: Mapping[str, str]) -> None:
-    """Send settings with the first statement of each transaction, which costs no round trip, and texts as they must be."""
+    """Send settings with the first statement of each transaction, which costs no round trip; and texts as they must."""
     prefix = "".join(f"SET LOCAL {name} = {_value(name, value)}; " for name, value in settings.items())
 
     @event.listens_for(engine, "connect")

@@ -30,6 +30,11 @@ def installed_redis() -> str | None:
     return shutil.which("redis-server")
 
 
+def installed_pgbouncer() -> str | None:
+    """The path of an installed PgBouncer, if there is one."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 def free_port() -> int:
     """A loopback port nobody listens on now; by chance, so that tests that run at the same time do not get the same.
 
@@ -120,5 +125,39 @@ class InstalledRedis:
 
     def stop(self) -> None:
         """Stop the server."""
+        self._process.terminate()
+        self._process.wait(START_SECONDS)
+
+
+class InstalledPgbouncer:
+    """The system's PgBouncer in transaction mode before a server on loopback, on a free port.
+
+    Every client of a database shares one session of the server, transaction by transaction.
+    """
+
+    def __init__(self, program: str, folder: Path, server_port: int) -> None:
+        self._folder = folder / "pgbouncer"
+        self._folder.mkdir()
+        self.port = free_port()
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "default_pool_size": 1,
+            "query_wait_timeout": 20,
+        }
+        config = self._folder / "pgbouncer.ini"
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        server = f"* = host=127.0.0.1 port={server_port} user=aurea"
+        config.write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
+        with (self._folder / "pgbouncer.log").open("ab") as log:
+            user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+            self._process = subprocess.Popen([program, "-q", config], stdout=log, stderr=log, user=user, cwd="/")
+        wait_until(lambda: accepts(self.port), "PgBouncer answering", seconds=START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop it."""
         self._process.terminate()
         self._process.wait(START_SECONDS)

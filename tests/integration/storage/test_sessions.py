@@ -151,7 +151,7 @@ def test_a_schema_of_the_url_has_all_tables(empty_database_url: str) -> None:
 
 def test_a_session_that_became_read_only_is_replaced(writer: Writer, database_url: str) -> None:
     alter_database(database_url, "SET default_transaction_read_only = on")
-    with pytest.raises(DatabaseUnavailable, match="read-only transaction.*25006.*target_session_attrs"):
+    with pytest.raises(DatabaseUnavailable, match=r"read-only transaction.*25006.*target_session_attrs"):
         writer.write(message())
     with pytest.raises(DatabaseUnavailable, match="read-only"):
         writer.write(message())
