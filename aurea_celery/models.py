@@ -13,7 +13,7 @@ from aurea_celery.storage import (
     schema,
 )
 from aurea_celery.storage.database import create_engine, translating
-from aurea_celery.storage.migrate import upgrade
+from aurea_celery.storage.migrate import Upgraded, upgrade
 
 
 class Base(DeclarativeBase):
@@ -28,17 +28,18 @@ class Metric(Base):
     __table__ = schema.metrics
 
 
-def upgrade_database(url: str) -> None:
-    """Create or upgrade the schema; safe to repeat.
+def upgrade_database(url: str) -> Upgraded:
+    """Create or upgrade the schema; safe to repeat. Return which, and how many tables were made.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
         DatabaseUnavailable: If the server does not answer.
+        SchemaMismatch: If there is a table of somebody else's in the place of one of ours.
     """
     engine = create_engine(url)
     try:
         with translating(url):
-            upgrade(engine)
+            return upgrade(engine)
     finally:
         engine.dispose()
 

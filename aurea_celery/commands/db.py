@@ -22,9 +22,15 @@ def db() -> None:
 def upgrade(context: click.Context) -> None:
     """Create or upgrade the tables of DATABASE_URL; safe to repeat."""
     from aurea_celery.models import upgrade_database  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.database import parse_url  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.pulse import counted  # noqa: PLC0415 - heavy
+    from aurea_celery.storage.reasons import place  # noqa: PLC0415 - heavy
 
-    upgrade_database(database_url(context))
-    click.echo("The schema is up to date.")
+    url = database_url(context)
+    done = upgrade_database(url)
+    where = f"in the schema {done.schema} of the database {done.database} at {place(parse_url(url))}"
+    made = f"Made {counted(done.tables, 'table', 'tables')}" if done.tables else "No table was missing"
+    click.echo(f"{made} {where}. The schema is up to date.")
 
 
 @db.command("check", cls=Command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from alembic import command
@@ -25,12 +26,29 @@ def alembic_config(connection: sa.Connection) -> Config:
     return config
 
 
-def upgrade(engine: sa.Engine) -> None:
+class Upgraded(NamedTuple):
+    """Which database and schema was upgraded, and how many tables were made, partitions among them."""
+
+    database: str
+    schema: str
+    tables: int
+
+
+_TABLES = sa.text(
+    "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p')"
+    " AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+)
+
+
+def upgrade(engine: sa.Engine) -> Upgraded:
     """Create or upgrade the tables, and make partitions ahead; safe to repeat, also at the same time."""
     with engine.begin() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+        before = connection.scalar(_TABLES) or 0
         command.upgrade(alembic_config(connection), "head")
         partitions.ensure(connection, from_us(now_us()))
+        database, schema = connection.execute(sa.text("SELECT current_database(), current_schema()")).one()
+        return Upgraded(database, schema, (connection.scalar(_TABLES) or 0) - before)
 
 
 def downgrade(engine: sa.Engine) -> None:

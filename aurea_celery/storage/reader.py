@@ -56,6 +56,7 @@ def _grant(connection: sa.Connection, role: str) -> None:
     database, schema = connection.execute(sa.text("SELECT current_database(), current_schema()")).one()
     _execute(connection, "GRANT CONNECT ON DATABASE %I TO %I", database, role)
     _execute(connection, "GRANT USAGE ON SCHEMA %I TO %I", schema, role)
+    _execute(connection, "ALTER ROLE %I IN DATABASE %I SET search_path = %I", role, database, schema)
     _execute(connection, f"REVOKE ALL ON {tables} FROM %I", role)
     _execute(connection, f"GRANT SELECT ON {tables} TO %I", role)
     # Who only reads them may not pass that on, of which PostgreSQL warns and no more.

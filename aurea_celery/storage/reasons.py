@@ -20,11 +20,12 @@ ADVICE = {
     r"password|no such user|role .* does not exist|auth": "check the user and the password in DATABASE_URL",
     r"database .* does not exist|no such database": "create it with createdb, or correct DATABASE_URL",
     r"unsupported startup parameter": "leave that parameter out of DATABASE_URL",
+    r"invalid .* value": "correct DATABASE_URL",
     r"SSL|certificate|pg_hba\.conf": "see sslmode in DATABASE_URL, and pg_hba.conf of the server",
+    r"no schema has been selected": "create the schema that search_path names",
     r"translate host name": "check the host in DATABASE_URL",
     r"read-only|read-write|standby": "see target_session_attrs in DATABASE_URL, and which server is the primary",
     r"too many|connection slots|no more connections": "let the server have more connections, or run fewer processes",
-    r"invalid .* value": "correct DATABASE_URL",
 }
 """What to do, by a part of what the server or libpq says; the first that is found."""
 

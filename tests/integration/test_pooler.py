@@ -118,6 +118,7 @@ def test_every_command_works(pooled_url: str) -> None:
     assert scalar(plain(pooled_url), f"SELECT sum(executions)::int FROM {schema_of(pooled_url)}.metrics_jobs") == 15
 
 
+@pytest.mark.parametrize("pooled_url", ["aurea"], indirect=True)
 def test_a_pipeline(pooled_url: str, tmp_path: Path, broker_url: str) -> None:
     with Installation(tmp_path, broker_url, plain(pooled_url)) as installation:
         for _ in range(2):
@@ -133,5 +134,5 @@ def test_a_pipeline(pooled_url: str, tmp_path: Path, broker_url: str) -> None:
 def test_what_the_pooler_refuses_is_said(pgbouncer: InstalledPgbouncer) -> None:
     url = f"postgresql://aurea:secret@127.0.0.1:{pgbouncer.port}/postgres?options=endpoint%3Dx"
 
-    with pytest.raises(DatabaseUnavailable, match="unsupported startup parameter.*leave that parameter out"):
+    with pytest.raises(DatabaseUnavailable, match=r"unsupported startup parameter.*leave that parameter out"):
         check_database(url)

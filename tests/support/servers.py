@@ -69,28 +69,28 @@ class InstalledPostgres:
     """The system's PostgreSQL with a data folder of its own, on a free loopback port; killed and started at will."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._data = programs, folder / "system-postgres"
+        self._programs, self.folder = programs, folder / "system-postgres"
         self._user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
         self.port = free_port()
         self.url = f"postgresql://aurea@127.0.0.1:{self.port}/postgres"
-        self.log = self._data / "server.log"
-        self._data.mkdir()
+        self.log = self.folder / "server.log"
+        self.folder.mkdir()
         if self._user:
-            shutil.chown(self._data, self._user)
+            shutil.chown(self.folder, self._user)
         options = ("--username=aurea", "--auth=trust", "--encoding=UTF8", "--no-sync", f"--wal-segsize={WAL_MEGABYTES}")
-        self._run("initdb", *options, "--pgdata", self._data)
+        self._run("initdb", *options, "--pgdata", self.folder)
         self.start()
 
     def start(self, most_file_bytes: int = resource.RLIM_INFINITY) -> None:
         """Start the server and wait until it answers; as on a full disk, none of its files can grow past a limit."""
         options = f"-p {self.port} -h 127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         self._run(
-            "pg_ctl", "start", "-w", "-D", self._data, "-l", self.log, "-o", options, most_file_bytes=most_file_bytes
+            "pg_ctl", "start", "-w", "-D", self.folder, "-l", self.log, "-o", options, most_file_bytes=most_file_bytes
         )
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; ``immediate`` is as if it had crashed."""
-        self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
+        self._run("pg_ctl", "stop", "-w", "-D", self.folder, "-m", mode)
 
     def _run(self, program: str, *arguments: str | Path, most_file_bytes: int = resource.RLIM_INFINITY) -> None:
         limited = ["prlimit", f"--fsize={'unlimited' if most_file_bytes < 0 else most_file_bytes}:"]
