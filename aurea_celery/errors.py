@@ -8,7 +8,8 @@
     ├── DatabaseError
     │   ├── DatabaseUnavailable the database does not answer; trying again later may help
     │   │   └── DatabaseBusy    all of our own connections to it are in use
-    │   └── SchemaMismatch      the database has no schema of ours, an older or a newer one
+    │   ├── SchemaMismatch      the database has no schema of ours, an older or a newer one
+    │   └── ClocksDiffer        the clocks of host and database differ, so that nothing is deleted
     ├── RowsPruned              what is asked needs rows that retention has dropped
     ├── EventConflict           what is posted has the id of something else
     ├── BudgetExceeded          a budget that is used up keeps a task or a monitored function from running
@@ -50,6 +51,10 @@ class DatabaseBusy(DatabaseUnavailable):
 
 class SchemaMismatch(DatabaseError):
     """The database has no schema of ours, an older one, or one from a newer release."""
+
+
+class ClocksDiffer(DatabaseError):
+    """The clocks of this host and of the database differ by too much for anything to be deleted."""
 
 
 class RowsPruned(AureaError):

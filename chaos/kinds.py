@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
+from chaos.clock_faults import WritersDaysOff
 from chaos.faults import Fault
 from chaos.messages import duplicate, make_newer, make_older, truncate
 from chaos.process_faults import (
@@ -60,6 +61,8 @@ FAULTS: dict[str, Callable[[Stack, Step], Fault]] = {
     "outbox_removed": OutboxRemoved,
     "clock_back": partial(ClockStepped, seconds=-HOUR_SECONDS),
     "clock_forward": partial(ClockStepped, seconds=HOUR_SECONDS),
+    "writers_days_ahead": partial(WritersDaysOff, days=200),
+    "writers_days_behind": partial(WritersDaysOff, days=-200),
     "message_duplicated": partial(MessageTapped, change=duplicate),
     "message_truncated": partial(MessageTapped, change=truncate),
     "message_of_older_version": partial(MessageTapped, change=make_older),

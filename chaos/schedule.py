@@ -47,6 +47,8 @@ SECONDS_OF_KIND: dict[str, tuple[float, float]] = {
     "outbox_removed":               (0, 0),
     "clock_back":                   (2, 5),
     "clock_forward":                (2, 5),
+    "writers_days_ahead":           (2, 4),
+    "writers_days_behind":          (2, 4),
     "message_duplicated":           (0, 0),
     "message_truncated":            (0, 0),
     "message_of_older_version":     (0, 0),

@@ -8,11 +8,11 @@ import time
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from aurea_celery.clock import from_us, now_us
-from aurea_celery.errors import DatabaseUnavailable
+from aurea_celery.errors import ClocksDiffer, DatabaseUnavailable
 from aurea_celery.storage import partitions
 from aurea_celery.storage.condensed import condense
 from aurea_celery.storage.database import check_schema, is_privilege_error
+from aurea_celery.storage.database_clock import check_clocks, database_now
 from aurea_celery.storage.locks import LOCK_TIMEOUT_MS, is_lock_error
 
 logger = logging.getLogger("aurea_celery")
@@ -41,6 +41,7 @@ class Chores:
         if now >= self._next_tables:
             with self._engine.begin() as connection:
                 check_schema(connection)
+                _warn_about_clocks(connection)
             self._make_partitions()
             self._next_tables = now + TABLES_EVERY_SECONDS
         if now >= self._next_condensing:
@@ -52,7 +53,7 @@ class Chores:
         try:
             with self._engine.begin() as connection:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
-                partitions.ensure(connection, from_us(now_us()))
+                partitions.ensure(connection, database_now(connection))
         except DBAPIError as error:
             if is_privilege_error(error):
                 logger.warning("aurea-celery: this user may not make partitions; run as the owner: aurea db maintain")
@@ -62,10 +63,17 @@ class Chores:
     def _condense(self) -> None:
         """A writer that may not condense writes all the same: answers about long times take longer."""
         try:
-            condense(self._engine, from_us(now_us()), most_seconds=CONDENSE_SECONDS, attempts=1)
+            condense(self._engine, most_seconds=CONDENSE_SECONDS, attempts=1)
         except DatabaseUnavailable:  # somebody keeps the lock
             return
         except DBAPIError as error:
             if not is_privilege_error(error):
                 raise
             logger.warning("aurea-celery: this user may not condense sums; run as the owner: aurea db maintain")
+
+
+def _warn_about_clocks(connection: sa.Connection) -> None:
+    try:
+        check_clocks(connection)
+    except ClocksDiffer as error:
+        logger.warning("aurea-celery: %s", error)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 import time
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.storage.database import is_data_error
+from aurea_celery.storage.database_clock import clocks_agree, database_now
 from aurea_celery.storage.locks import ATTEMPTS, patiently
 from aurea_celery.storage.rollups import MEASURES
 from aurea_celery.storage.spans import Span, Stretch, start_of
@@ -44,7 +46,7 @@ def latencies_of(span: Span) -> str:
 
 
 def hours_from(now: datetime) -> datetime:
-    """From when on hours can be asked for; they are kept a day longer, for clocks that are behind."""
+    """From when on hours can be asked for; they are kept a day longer, for who asked just before that."""
     return start_of("day", now) - HOURS_ARE_KEPT
 
 
@@ -59,19 +61,35 @@ def hours_over(connection: sa.Connection, now: datetime) -> list[datetime]:
     return list(connection.scalars(_OVER, {"until": start_of("hour", now)}))
 
 
-def condense(engine: sa.Engine, now: datetime, *, most_seconds: float = float("inf"), attempts: int = ATTEMPTS) -> int:
+class _Due(NamedTuple):
+    """The hours that are over, from when on hours are kept, and whether those of before may be deleted."""
+
+    hours: list[datetime]
+    kept_from: datetime
+    may_forget: bool
+
+
+def condense(
+    engine: sa.Engine,
+    now: datetime | None = None,
+    *,
+    most_seconds: float = float("inf"),
+    attempts: int = ATTEMPTS,
+) -> int:
     """Condense the hours that are over, the oldest first, each in a transaction of its own; how many.
 
     Writers wait for each as long as summing an hour takes, or a day. An hour whose sums do not fit stays in quarters.
+    What is over and what is too old is said by the database's clock, unless a time is given.
 
     Raises:
         DatabaseUnavailable: If a writer's transaction stays open, or somebody locks the tables; what was done stays.
     """
-    until, kept_from = time.monotonic() + most_seconds, hours_from(now) - DAY
+    until = time.monotonic() + most_seconds
+    due = patiently(engine, functools.partial(_due, now=now), attempts)
     condensed = 0
-    for hour in patiently(engine, functools.partial(hours_over, now=now), attempts):
+    for hour in due.hours:
         try:
-            condensed += patiently(engine, functools.partial(_condense, hour=hour, kept_from=kept_from), attempts)
+            condensed += patiently(engine, functools.partial(_condense, hour=hour, due=due), attempts)
         except DBAPIError as error:
             if not is_data_error(error):
                 raise
@@ -95,18 +113,24 @@ def forget_what_is_made_of_nothing(connection: sa.Connection) -> None:
         connection.execute(statement)
 
 
-def _condense(connection: sa.Connection, hour: datetime, kept_from: datetime) -> bool:
+def _due(connection: sa.Connection, now: datetime | None) -> _Due:
+    now = now or database_now(connection)
+    return _Due(hours_over(connection, now), hours_from(now) - DAY, clocks_agree(connection))
+
+
+def _condense(connection: sa.Connection, hour: datetime, due: _Due) -> bool:
     """Condense one hour, and its day if it was the last one; whether nobody else was quicker."""
     # Who has added to the hour has ended then, and is seen; who adds to it later takes it out again.
     connection.execute(sa.text("LOCK TABLE metrics_uncondensed IN EXCLUSIVE MODE"))
     if not connection.execute(_TAKE, {"hour": hour}).rowcount:
         return False
-    if hour >= kept_from:
+    if hour >= due.kept_from:
         _make(connection, "hour", Stretch(hour, hour + HOUR))
     day = start_of("day", hour)
     if changed_in(connection, Stretch(day, day + DAY)) is None:
         _make(connection, "day", Stretch(day, day + DAY))
-        connection.execute(_FORGET, {"until": kept_from})
+        if due.may_forget:
+            connection.execute(_FORGET, {"until": due.kept_from})
     return True
 
 

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from aurea_celery.clock import from_us, now_us
 from aurea_celery.storage import condensed, partitions, retention
 from aurea_celery.storage.audit import at_one_moment
 from aurea_celery.storage.comparison import table_differences
+from aurea_celery.storage.database_clock import database_now
 from aurea_celery.storage.migrate import HEAD_REVISION
 from aurea_celery.storage.pulse import counted
 from aurea_celery.storage.queries import rollup_differences
@@ -98,8 +98,8 @@ def condition(url: str) -> Condition:
         DatabaseUnavailable: If the server does not answer.
         SchemaMismatch: If the tables are missing, older or newer.
     """
-    now = from_us(now_us())
     with at_one_moment(url) as connection:
+        now = database_now(connection)
         differences = table_differences(connection)
         made_until = partitions.made_until(connection, now)
         return Condition(

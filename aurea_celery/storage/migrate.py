@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from aurea_celery.clock import from_us, now_us
 from aurea_celery.storage import partitions
+from aurea_celery.storage.database_clock import database_now
 
 HEAD_REVISION = "0001"
 
@@ -46,7 +46,7 @@ def upgrade(engine: sa.Engine) -> Upgraded:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
         before = connection.scalar(_TABLES) or 0
         command.upgrade(alembic_config(connection), "head")
-        partitions.ensure(connection, from_us(now_us()))
+        partitions.ensure(connection, database_now(connection))
         database, schema = connection.execute(sa.text("SELECT current_database(), current_schema()")).one()
         return Upgraded(database, schema, (connection.scalar(_TABLES) or 0) - before)
 

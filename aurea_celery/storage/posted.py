@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from aurea_celery.clock import from_us
 from aurea_celery.errors import EventConflict
 from aurea_celery.events import TaskEvent
+from aurea_celery.storage.database_clock import CLOCKS_AGREE, host_now
 
 Digests = Mapping[str, bytes]
 """By the id of an event, the SHA-256 of what was posted."""
@@ -32,7 +33,8 @@ _FIND = sa.text(
 )
 _FORGET = sa.text(
     "DELETE FROM metrics_posted WHERE event_id IN (SELECT event_id FROM metrics_posted"  # noqa: S608 - our own numbers
-    f" WHERE posted_at < now() - interval '{KEPT_DAYS} days' LIMIT {FORGOTTEN_AT_ONCE} FOR UPDATE SKIP LOCKED)"
+    f" WHERE posted_at < now() - interval '{KEPT_DAYS} days' AND {CLOCKS_AGREE}"
+    f" LIMIT {FORGOTTEN_AT_ONCE} FOR UPDATE SKIP LOCKED)"
 )
 
 
@@ -48,7 +50,7 @@ def take(connection: sa.Connection, events: Sequence[TaskEvent], digests: Digest
     taking = [event for event in events if event.event_id in digests]
     if not taking:
         return {}
-    connection.execute(_FORGET)
+    connection.execute(_FORGET, {"host_now": host_now()})
     ids = [event.event_id for event in taking]
     times = [from_us(event.ended_at_us) for event in taking]
     new = connection.scalars(_TAKE, {"ids": ids, "times": times, "digests": [digests[one] for one in ids]})

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from aurea_celery.clock import Time, from_us, now_us
+from aurea_celery.clock import Time
 from aurea_celery.storage import condensed
+from aurea_celery.storage.database_clock import database_now
 from aurea_celery.storage.rollups import ROLLUPS, Rollup
 from aurea_celery.storage.schema import metrics, metrics_job, metrics_jobs
 from aurea_celery.storage.spending import (
@@ -164,7 +165,7 @@ def first_rows(connection: sa.Connection, events: Mapping[str, datetime]) -> dic
 def rollup_differences(connection: sa.Connection) -> dict[str, int]:
     """How many sums of each rollup differ from what they are made of; empty if all agree. Reads every row."""
     counts = {rollup.table: int(connection.scalar(_difference(rollup)) or 0) for rollup in ROLLUPS}
-    counts |= condensed.count_differences(connection, from_us(now_us()))
+    counts |= condensed.count_differences(connection, database_now(connection))
     return {table: count for table, count in counts.items() if count}
 
 

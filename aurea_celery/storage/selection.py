@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from msgspec import Struct, json
 from msgspec.structs import replace
 
-from aurea_celery.clock import from_us, now_us
 from aurea_celery.storage import condensed
+from aurea_celery.storage.database_clock import database_now
 from aurea_celery.storage.retention import require_rows_since
 from aurea_celery.storage.rollups import LATENCIES, MEASURES, QUARTERS, Rollup
 from aurea_celery.storage.schema import metrics_jobs
@@ -130,7 +130,7 @@ def _of_time(
     if len(dimensions) > 1:
         return _filtered(kept.spans["quarter"], selection)
     stretch = Stretch(selection.since, selection.until)
-    known = Known(condensed.changed_in(connection, stretch), condensed.hours_from(from_us(now_us())))
+    known = Known(condensed.changed_in(connection, stretch), condensed.hours_from(database_now(connection)))
     pieces = cut(stretch, known, widest_between(points))
     parts = [
         _filtered(_spans(kept, dimensions, piece), selection, piece.stretch, str(number))

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from msgspec import Struct
 
-from aurea_celery.clock import from_us, now_us
 from aurea_celery.storage import partitions, retention, rollups
 from aurea_celery.storage.condensed import condense, forget_what_is_made_of_nothing
 from aurea_celery.storage.database import check_schema, create_engine, translating
+from aurea_celery.storage.database_clock import check_clocks, database_now
 from aurea_celery.storage.locks import patiently
 from aurea_celery.storage.retention import Dropped
 
@@ -55,8 +55,8 @@ def maintain(url: str) -> Maintenance:
         DatabaseUnavailable: If the server does not answer, or somebody holds the table; what was done stays done.
         SchemaMismatch: If the tables are missing, older or newer.
     """
-    now = from_us(now_us())
     with _checked(url) as engine:
+        now = patiently(engine, database_now)
         made = patiently(engine, lambda connection: partitions.ensure(connection, now))
         weeks = patiently(engine, lambda connection: partitions.weeks_in_default(connection, now))
         moved = {
@@ -64,7 +64,7 @@ def maintain(url: str) -> Maintenance:
             for week in weeks
         }
         left = patiently(engine, partitions.count_default)
-        return Maintenance(made=made, moved=moved, left=left, condensed=condense(engine, now))
+        return Maintenance(made=made, moved=moved, left=left, condensed=condense(engine))
 
 
 def prune(url: str, older_than: timedelta, *, dry_run: bool = False) -> Pruning:
@@ -74,16 +74,22 @@ def prune(url: str, older_than: timedelta, *, dry_run: bool = False) -> Pruning:
         ConfigurationError: If the URL is not one of PostgreSQL's.
         DatabaseUnavailable: If the server does not answer, or somebody holds the table; what was dropped is dropped.
         SchemaMismatch: If the tables are missing, older or newer.
+        ClocksDiffer: If the clocks of this host and of the database do not agree; nothing was dropped.
     """
-    before = retention.first_kept(from_us(now_us()), older_than)
     of_week = retention.look_at_week if dry_run else retention.drop_week
     of_default = retention.look_at_default if dry_run else retention.drop_from_default
     with _checked(url) as engine:
+        before = patiently(engine, functools.partial(_first_kept, older_than=older_than))
         weeks = patiently(engine, lambda connection: retention.weeks_before(connection, before))
         found = [patiently(engine, functools.partial(of_week, week=week)) for week in weeks]
         dropped = [one for one in found if one is not None]
         strays = patiently(engine, lambda connection: of_default(connection, before))
         return Pruning(before=before, dropped=[*dropped, strays] if strays.rows else dropped)
+
+
+def _first_kept(connection: sa.Connection, older_than: timedelta) -> datetime:
+    check_clocks(connection)
+    return retention.first_kept(database_now(connection), older_than)
 
 
 def rebuild(url: str) -> None:
@@ -101,7 +107,7 @@ def rebuild(url: str) -> None:
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             rollups.rebuild(connection)
             forget_what_is_made_of_nothing(connection)
-        condense(engine, from_us(now_us()))
+        condense(engine)
 
 
 @contextlib.contextmanager

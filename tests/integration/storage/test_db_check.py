@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -69,8 +69,8 @@ def test_rows_in_the_default_partition_are_said_and_moved(database_url: str) -> 
 
 
 def test_partitions_that_run_out_are_said(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    later = now_us() + (partitions.WEEKS_AHEAD + 1) * partitions.WEEK // timedelta(microseconds=1)
-    monkeypatch.setattr(condition, "now_us", lambda: later)
+    later = datetime.now(UTC) + (partitions.WEEKS_AHEAD + 1) * partitions.WEEK
+    monkeypatch.setattr(condition, "database_now", lambda _: later)
 
     found = run(database_url, "db", "check")
 
