@@ -6,29 +6,29 @@ Celery imports this module at every ``celery`` call: nothing heavy is imported b
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from aurea_celery._version import __version__
-from aurea_celery.commands.base import Command, database_url, settings_for
+from aurea_celery.commands.base import Command, settings_for
 from aurea_celery.commands.budgets import budget
 from aurea_celery.commands.db import db
 from aurea_celery.commands.export import export
 from aurea_celery.commands.prices import prices, reprice
 from aurea_celery.commands.prune import prune
 from aurea_celery.commands.report import report
+from aurea_celery.commands.settings import settings as settings_command
 from aurea_celery.errors import ConfigurationError
-from aurea_celery.settings import TRUE_WORDS
+from aurea_celery.settings import TRUE_WORDS, read_environment, require_database_url
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from aurea_celery.settings import Settings
 
-if os.environ.get("AUREA_AUTOINSTALL", "").strip().lower() in TRUE_WORDS:
+if read_environment().get("AUREA_AUTOINSTALL", "").strip().lower() in TRUE_WORDS:
     from aurea_celery import autoinstall  # noqa: F401 - its import installs
 
 
@@ -77,7 +77,7 @@ def check(context: click.Context, by_process: bool, broker: str | None, as_json:
     from aurea_celery.check import facts, report  # noqa: PLC0415 - heavy
 
     app, settings = _app_and_settings(context, broker)
-    found = facts.gather(settings.database_url or database_url(context), settings, app, every_process=by_process)
+    found = facts.gather(require_database_url(settings), settings, app, every_process=by_process)
     click.echo(
         report.as_json(found, by_process=by_process) if as_json else report.as_text(found, by_process=by_process)
     )
@@ -117,6 +117,7 @@ aurea.add_command(prices)
 aurea.add_command(prune)
 aurea.add_command(reprice)
 aurea.add_command(report)
+aurea.add_command(settings_command)
 
 
 def main() -> None:

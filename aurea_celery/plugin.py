@@ -113,7 +113,7 @@ class Aurea:
 
     def _load_settings(self, app: Celery) -> Settings | None:
         try:
-            return Settings.load(self._arguments, os.environ, app.conf)
+            return Settings.read(self._arguments, app.conf)
         except AureaError as error:
             logger.error("aurea-celery: %s. Nothing is recorded until that is fixed", str(error).rstrip("."))  # noqa: TRY400 - one sentence, no traceback
             return None

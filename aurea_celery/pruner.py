@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aurea_celery.delivery.broker import PRUNE_TASK, Broker
 from aurea_celery.errors import ConfigurationError, DatabaseError
-from aurea_celery.settings import Settings, read_environment, require_database_url
+from aurea_celery.settings import Settings, require_database_url
 from aurea_celery.writer import TASK_OPTIONS, WriterTask, settings_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def keep_up(settings: Settings) -> None:
     from aurea_celery.storage import upkeep  # noqa: PLC0415 - heavy, and only for the process that writes
 
     try:
-        url = settings.database_url or require_database_url(read_environment())
+        url = require_database_url(settings)
         if settings.retention_days:
             found = upkeep.prune(url, timedelta(days=settings.retention_days))
             logger.info("aurea-celery: dropped %d rows from before %s", found.rows, f"{found.before:%Y-%m-%d}")

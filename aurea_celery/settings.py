@@ -2,23 +2,46 @@
 
 A setting called ``flush_interval_seconds`` is read from, first that answers: the argument ``flush_interval_seconds=``
 of :class:`aurea_celery.Aurea`, the environment variable ``AUREA_FLUSH_INTERVAL_SECONDS``, Celery's configuration
-``aurea_flush_interval_seconds``, the default. ``DATABASE_URL`` and ``PORT`` keep the names everybody knows, and are
-also read from a ``.env`` file in the working directory.
+``aurea_flush_interval_seconds``, ``AUREA_FLUSH_INTERVAL_SECONDS`` in a ``.env`` file of the working directory, the
+default. For ``database_url`` come ``DATABASE_URL`` in the environment and in ``.env`` before the default: a name that
+others use too comes after all of ours. The order is the same for the plugin, the writer, the commands and the API
+(``docs/decisions/0044-sources-of-settings.md``).
 """
 
 from __future__ import annotations
 
+import difflib
+import io
+import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 
 from aurea_celery.errors import ConfigurationError
+
+logger = logging.getLogger("aurea_celery")
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 DEFAULT_PORT = 4000
+PREFIX = "AUREA_"
+
+OTHER_VARIABLES = frozenset(
+    {
+        "AUREA_API_CORS_ORIGINS",
+        "AUREA_API_HOSTS",
+        "AUREA_API_TOKENS",
+        "AUREA_AUTOINSTALL",
+        "AUREA_RAISE_ERRORS",
+        "AUREA_READER_PASSWORD",
+    }
+)
+"""Environment variables of ours that are not settings of an app."""
+
+_warned: set[str] = set()
 
 
 def default_outbox_dir() -> str:
@@ -145,30 +168,73 @@ class Settings:
     )
 
     @classmethod
-    def load(cls, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Settings:
+    def read(cls, arguments: Mapping[str, Any] = MappingProxyType({}), conf: Mapping[str, Any] | None = None) -> Self:
+        """Merge arguments and Celery's configuration with this process's environment and its ``.env`` file."""
+        dot_env = read_dot_env()
+        _warn_about_unknown({**dot_env, **os.environ}, [one.name for one in fields(cls)])
+        return cls.load(arguments, os.environ, {} if conf is None else conf, dot_env)
+
+    @classmethod
+    def load(
+        cls,
+        arguments: Mapping[str, Any],
+        environ: Mapping[str, str],
+        conf: Mapping[str, Any],
+        dot_env: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
         """Merge the sources by precedence and check every value."""
         known = {one.name: one for one in fields(cls)}
         configured = [name.removeprefix("aurea_") for name in conf if str(name).startswith("aurea_")]
         for name in (*arguments, *configured):
             if name not in known:
                 raise ConfigurationError(f"aurea-celery has no setting called {name!r}; it knows: {', '.join(known)}")
-        values: dict[str, Any] = {}
-        for name in known:
-            value = _first_given(name, arguments, environ, conf)
-            if value is not MISSING:
-                values[name] = value
-        checked = {name: _checked(name, known[name], value) for name, value in values.items()}
+        found = {name: _first_given(name, arguments, environ, conf, dot_env) for name in known}
+        checked = {name: _checked(name, known[name], given.value) for name, given in found.items() if given}
         return cls(**checked)
 
 
-def _first_given(name: str, arguments: Mapping[str, Any], environ: Mapping[str, str], conf: Mapping[str, Any]) -> Any:
-    if arguments.get(name) is not None:
-        return arguments[name]
-    variable = "DATABASE_URL" if name == "database_url" else f"AUREA_{name.upper()}"
-    if environ.get(variable):
-        return environ[variable]
-    value = conf.get(f"aurea_{name}")
-    return MISSING if value is None else value
+class Given(NamedTuple):
+    """The value of a setting as it was given, and where."""
+
+    value: Any
+    source: str
+
+
+def sources(
+    arguments: Mapping[str, Any] = MappingProxyType({}), conf: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Return where :meth:`Settings.read` takes each setting from, in words."""
+    dot_env, conf = read_dot_env(), {} if conf is None else conf
+    found = {one.name: _first_given(one.name, arguments, os.environ, conf, dot_env) for one in fields(Settings)}
+    return {name: given.source if given else "default" for name, given in found.items()}
+
+
+def _first_given(
+    name: str,
+    arguments: Mapping[str, Any],
+    environ: Mapping[str, str],
+    conf: Mapping[str, Any],
+    dot_env: Mapping[str, str],
+) -> Given | None:
+    """Return the first value that is given; an empty text is not one."""
+    variable = f"{PREFIX}{name.upper()}"
+    places = [
+        (arguments, name, f"the argument {name}"),
+        (environ, variable, f"{variable} in the environment"),
+        (conf, f"aurea_{name}", f"aurea_{name} in Celery's configuration"),
+        (dot_env, variable, f"{variable} in .env"),
+    ]
+    if name == "database_url":
+        places += [
+            (environ, "DATABASE_URL", "DATABASE_URL in the environment"),
+            (dot_env, "DATABASE_URL", "DATABASE_URL in .env"),
+        ]
+    given = (Given(place.get(key), source) for place, key, source in places)
+    return next((one for one in given if one.value is not None and not _is_empty_text(one.value)), None)
+
+
+def _is_empty_text(value: Any) -> bool:
+    return isinstance(value, str) and not value
 
 
 def _checked(name: str, definition: Any, value: Any) -> Any:
@@ -221,24 +287,52 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def read_dot_env() -> dict[str, str]:
+    """Return the variables of the ``.env`` file in the working directory; none if there is none that can be read."""
+    path = Path(".env")
+    try:
+        if not path.is_file():
+            return {}
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        _warn_once(".env", "aurea-celery: the file .env cannot be read (%s), and is left out", type(error).__name__)
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - only who has such a file needs it
+
+    return {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
+
+
 def read_environment() -> dict[str, str]:
-    """The environment, with what a ``.env`` file in the working directory adds; the real environment wins."""
-    from dotenv import dotenv_values  # noqa: PLC0415 - only commands, the writer and the API need it
-
-    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return {**from_file, **os.environ}
+    """Return the environment, with what a ``.env`` file in the working directory adds; the environment wins."""
+    return {**read_dot_env(), **os.environ}
 
 
-def require_database_url(environ: Mapping[str, str] | None = None) -> str:
-    """The database to use.
+def _warn_about_unknown(environ: Mapping[str, str], settings: list[str]) -> None:
+    """Warn once about each variable that looks like one of ours and is none."""
+    known = {name.removeprefix(PREFIX) for name in OTHER_VARIABLES} | {name.upper() for name in settings}
+    ours = (name for name in environ if name.startswith(PREFIX))
+    for name in sorted(name for name in ours if name.removeprefix(PREFIX) not in known):
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+        advice = f"did you mean {PREFIX}{near[0]}?" if near else "docs/settings.md names them all"
+        _warn_once(name, "aurea-celery: no setting is called %s; %s", name, advice)
+
+
+def _warn_once(key: str, message: str, *args: object) -> None:
+    if key not in _warned:
+        _warned.add(key)
+        logger.warning(message, *args)
+
+
+def require_database_url(settings: Settings | None = None) -> str:
+    """Return the database to use; without an app's settings it is what environment and ``.env`` say.
 
     Raises:
-        ConfigurationError: If ``DATABASE_URL`` is neither in the environment nor in ``.env``.
+        ConfigurationError: If nothing names one, or a setting does not fit.
 
-    >>> require_database_url({"DATABASE_URL": "postgresql://localhost/aurea"})
+    >>> require_database_url(Settings(database_url="postgresql://localhost/aurea"))
     'postgresql://localhost/aurea'
     """
-    url = (read_environment() if environ is None else environ).get("DATABASE_URL", "")
+    url = (Settings.read() if settings is None else settings).database_url
     if not url:
         raise ConfigurationError(
             "DATABASE_URL is not set; set it to your database, such as postgresql://user:password@localhost:5432/aurea"

@@ -25,7 +25,7 @@ from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.broker import RECEIPTS, WRITE_TASK, Broker
 from aurea_celery.errors import ConfigurationError, DatabaseError
 from aurea_celery.events import Receipt
-from aurea_celery.settings import Settings, read_environment, require_database_url
+from aurea_celery.settings import Settings, require_database_url, sources
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -90,12 +90,17 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
 
 
 def settings_of(app: Celery) -> Settings:
-    """The settings of an app's plugin, with what a ``.env`` file adds.
+    """The settings of an app's plugin.
 
     Raises:
         ConfigurationError: If a setting is unknown or does not fit.
     """
-    return Settings.load(_arguments.get(app, {}), read_environment(), app.conf)
+    return Settings.read(_arguments.get(app, {}), app.conf)
+
+
+def sources_of(app: Celery) -> dict[str, str]:
+    """Return where each setting of an app's plugin is taken from, in words."""
+    return sources(_arguments.get(app, {}), app.conf)
 
 
 def write_metrics(settings: Settings, batch: str) -> Receipt | None:
@@ -179,7 +184,7 @@ def _writer_for(url: str) -> Writer:
 
 
 def _writer(settings: Settings) -> Writer:
-    return _writer_for(settings.database_url or require_database_url(read_environment()))
+    return _writer_for(require_database_url(settings))
 
 
 def _note_start(**_: Any) -> None:

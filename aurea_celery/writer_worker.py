@@ -13,7 +13,7 @@ from aurea_celery.delivery.broker import WRITE_TASK, metrics_queue
 from aurea_celery.errors import ConfigurationError, DatabaseError
 from aurea_celery.queue_look import unacked_key
 from aurea_celery.settings import Settings, require_database_url
-from aurea_celery.writer import settings_of
+from aurea_celery.writer import settings_of, sources_of
 from aurea_celery.writer_consumer import MetricsConsumer
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
         raise ConfigurationError("the app has no aurea-celery plugin; add Aurea(app) to it")
     settings = settings_of(app)
     _check_broker_url(app)
-    _warn_about_database(settings.database_url or require_database_url())
+    _look_at_database(require_database_url(settings), sources_of(app)["database_url"])
     # Not added: that would give it the host's default arguments, and the publishers declare it without.
     app.amqp.queues[settings.queue] = metrics_queue(settings)
     app.conf.accept_content = ["json"]
@@ -87,14 +87,15 @@ def _check_broker_url(app: Celery) -> None:
         raise ConfigurationError("the broker's URL cannot be read; check broker_url of your Celery app") from None
 
 
-def _warn_about_database(url: str) -> None:
-    """Say at the start what would otherwise be heard when the first message comes.
+def _look_at_database(url: str, source: str) -> None:
+    """Say at the start which database it is, and what would otherwise be heard when the first message comes.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
     """
-    from aurea_celery.storage.database import check_database  # noqa: PLC0415 - heavy, and only for the process that writes
+    from aurea_celery.storage.database import address_of, check_database  # noqa: PLC0415 - heavy, only for the writer
 
+    print(f"aurea: the writer writes to {address_of(url)} ({source})", file=sys.stderr)
     try:
         check_database(url)
     except DatabaseError as error:

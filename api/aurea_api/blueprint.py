@@ -86,10 +86,10 @@ def create_blueprint(database_url: str | None = None, *, doors: Doors | None = N
     Raises:
         ConfigurationError: If no database is named, its URL is not one of PostgreSQL's, or a setting is wrong.
     """
-    environ = read_environment()
-    doors = Doors.of_environment(environ) if doors is None else doors
-    queue = Queue(Settings.load({}, environ, {}))
-    services = Services(Store(database_url or require_database_url()), queue, doors)
+    settings = Settings.read()
+    doors = Doors.of_environment(read_environment()) if doors is None else doors
+    queue = Queue(settings)
+    services = Services(Store(database_url or require_database_url(settings)), queue, doors)
     blueprint = Blueprint("aurea", __name__, template_folder="templates")
     blueprint.before_request(partial(_let_in, doors))
     blueprint.after_request(lambda response: doors.dress(request, response))

@@ -44,19 +44,14 @@ class Command(click.Command):
 
 
 def database_url(context: click.Context) -> str:
-    """The database that the app's settings name, if there is an app, else ``DATABASE_URL``.
+    """The database that the settings name.
 
     Raises:
         ConfigurationError: If nobody names one.
     """
     from aurea_celery.settings import require_database_url  # noqa: PLC0415 - only commands need it
 
-    app = getattr(context.obj, "app", None)
-    if app is None:
-        return require_database_url()
-    from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
-
-    return settings_of(app).database_url or require_database_url()
+    return require_database_url(settings_for(context))
 
 
 def settings_for(context: click.Context) -> Settings:
@@ -65,11 +60,20 @@ def settings_for(context: click.Context) -> Settings:
     Raises:
         ConfigurationError: If one is unknown or does not fit.
     """
-    from aurea_celery.settings import Settings, read_environment  # noqa: PLC0415 - only commands need it
+    from aurea_celery.settings import Settings  # noqa: PLC0415 - only commands need it
     from aurea_celery.writer import settings_of  # noqa: PLC0415 - only commands need it
 
     app = getattr(context.obj, "app", None)
-    return settings_of(app) if app else Settings.load({}, read_environment(), {})
+    return settings_of(app) if app else Settings.read()
+
+
+def sources_for(context: click.Context) -> dict[str, str]:
+    """Return where each of these settings is taken from, in words."""
+    from aurea_celery.settings import sources  # noqa: PLC0415 - only commands need it
+    from aurea_celery.writer import sources_of  # noqa: PLC0415 - only commands need it
+
+    app = getattr(context.obj, "app", None)
+    return sources_of(app) if app else sources()
 
 
 @contextlib.contextmanager

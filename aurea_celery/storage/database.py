@@ -80,6 +80,19 @@ def parse_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
+def address_of(text: str) -> str:
+    """Return a database's host, port and name, for people to read; never a password.
+
+    Raises:
+        ConfigurationError: If the URL is not one of PostgreSQL's.
+
+    >>> address_of("postgresql://user:password@localhost/aurea")
+    'localhost:5432/aurea'
+    """
+    url = parse_url(text)
+    return f"{reasons.place(url)}/{url.database or ''}"
+
+
 def create_engine(text: str, *, pool_size: int = 4, pool_wait_seconds: float = 30.0, pre_ping: bool = True) -> Engine:
     """Return an engine with a small pool whose connections and statements cannot hang for ever.
 

@@ -9,4 +9,5 @@ from chaos.wrong_clock import WrongClock
 
 WrongClock(Path(os.environ["CLOCK"])).install()  # before Celery and kombu take the clock by name
 
-from tests.support.pruned_app import app  # noqa: E402, F401 - the app
+from tests.support import pruned_app  # noqa: E402, F401 - it configures the app
+from tests.support.user_app import app  # noqa: E402, F401 - the app
