@@ -1,13 +1,14 @@
 """Budgets where tasks run: may an execution begin?
 
 ``task_prerun`` looks at the host's copy of their states, which takes a microsecond. It cannot keep a task from running:
-Celery swallows what its receivers raise. So it leaves the refusal on the request, and ``before_start``, the method of a
+Celery swallows what its receivers raise. So it leaves the refusal with the run, and ``before_start``, the method of a
 task that Celery calls just before the body, raises it: then the task fails as if its body had, with everything that
 Celery does for a failure.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import weakref
@@ -16,6 +17,7 @@ from typing import Any
 
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.budget import BudgetState
+from aurea_celery.capture import runs
 from aurea_celery.capture.context import Execution
 from aurea_celery.capture.requests import is_own
 from aurea_celery.errors import BudgetExceeded
@@ -58,9 +60,10 @@ def _prepare(task_class: Any) -> None:
     _prepared.add(task_class)
     its_own = inspect.getattr_static(task_class, "before_start")
 
+    @functools.wraps(its_own)
     def before_start(self: Any, task_id: str, args: Any, kwargs: Any) -> Any:
         """Called by Celery just before the body; refuses to run, or does what the task's own method does."""
-        refusal = getattr(self.request, "aurea_refusal", None)
+        refusal = runs.refusal_of(self.request)
         if refusal is not None:
             raise refusal
         return its_own.__get__(self, type(self))(task_id, args, kwargs)

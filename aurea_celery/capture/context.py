@@ -52,9 +52,10 @@ class Execution:
     """One attempt of a task or one monitored call, while it runs.
 
     ``counted`` are the objects whose usage was counted last: a caller that hands the same object on does not count it
-    again. ``job_is_named`` says whether somebody named its job, or the job is a canvas. ``told`` are the calls that
-    only one side told of so far, see :mod:`aurea_celery.capture.calls`. ``open_streams`` are those whose call is
-    recorded when they end, at the latest with the execution.
+    again. ``counted_result`` is what the body returned, if its usage was counted. ``job_is_named`` says whether
+    somebody named its job, or the job is a canvas. ``told`` are the calls that only one side told of so far, see
+    :mod:`aurea_celery.capture.calls`. ``open_streams`` are those whose call is recorded when they end, at the latest
+    with the execution.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Execution:
         "body_entered",
         "cost_function",
         "counted",
+        "counted_result",
         "destination",
         "event",
         "job_is_named",
@@ -93,6 +95,7 @@ class Execution:
         self.task = task
         self.cost_function: CostFunction | None = None
         self.counted: tuple[Any, ...] = ()
+        self.counted_result: Any = None
         self.body_entered = False
         self.told: Any = None
         self.open_streams: set[Callable[[], object]] | None = None

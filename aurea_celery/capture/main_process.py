@@ -19,7 +19,8 @@ import msgspec
 from aurea_celery._guard import guarded
 from aurea_celery.capture import jobs
 from aurea_celery.capture.registry import Destination, destination_of, door_of
-from aurea_celery.capture.requests import RECEIVED_KEY, event_of, is_own
+from aurea_celery.capture.requests import RECEIVED_KEY, event_of, is_own, received_of
+from aurea_celery.capture.runs import is_request
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.events import Verdict
 
@@ -42,13 +43,14 @@ def message_of(task_id: str | None) -> Mapping[str, Any]:
 def note_worker_name(sender: Any = None, **_: Any) -> None:
     """Called once, before the pool exists."""
     global _worker_name  # noqa: PLW0603 - a process has one worker
-    _worker_name = getattr(sender, "hostname", None)
+    name = getattr(sender, "hostname", None)
+    _worker_name = name if isinstance(name, str) else None
 
 
 @guarded
 def on_received(request: Any = None, **_: Any) -> None:
     """Called for each message; the dictionary travels to the child."""
-    if request is not None and door_of(request.app) is not None:
+    if door_of(getattr(request, "app", None)) is not None and isinstance(request.request_dict, dict):
         request.request_dict[RECEIVED_KEY] = (new_event_id(), now_us())
         _requests[request.id] = request
 
@@ -58,10 +60,10 @@ def on_revoked(
     sender: Any = None, request: Any = None, terminated: bool = False, expired: bool = False, **_: Any
 ) -> None:
     """Called when a task is thrown away before it began, or was terminated."""
-    destination = destination_of(sender.app)
-    if destination is None or is_own(sender.name):
+    destination = destination_of(getattr(sender, "app", None))
+    if destination is None or not is_request(request) or is_own(sender.name):
         return
-    received = getattr(request, RECEIVED_KEY, None)
+    received = received_of(request)
     if not terminated:
         _record_unbegun(destination, sender, request, "Expired" if expired else "TaskRevokedError")
     elif received is not None:
@@ -74,7 +76,6 @@ def _record_unbegun(destination: Destination, task: Any, request: Any, error_typ
     if not selection.includes(task.name):
         sink.leave_out("excluded")
         return
-    request.hostname = request.hostname or _worker_name
     task.request_stack.push(request)  # as Celery does for its own signals: a function that makes tags may look at it
     try:
         event = event_of(task, request, jobs.job_of(task, request).job_id, selection)
@@ -83,7 +84,8 @@ def _record_unbegun(destination: Destination, task: Any, request: Any, error_typ
     if selection.samples_out(event.event_id):
         sink.leave_out("sampled_out")
     else:
-        sink.finish(msgspec.structs.replace(event, status="revoked", error_type=error_type))
+        worker = event.worker or _worker_name
+        sink.finish(msgspec.structs.replace(event, status="revoked", error_type=error_type, worker=worker))
 
 
 @guarded
@@ -92,8 +94,10 @@ def on_failure(sender: Any = None, task_id: str | None = None, exception: Any = 
     verdict = VERDICTS.get(type(exception).__name__)
     if verdict is None:
         return
-    destination = destination_of(sender.app)
+    destination = destination_of(getattr(sender, "app", None))
+    if destination is None:
+        return
     # Where Celery says which request it speaks of, that is the one: a redelivered task has several with the same id.
-    received = getattr(sender.request, RECEIVED_KEY, None) or message_of(task_id).get(RECEIVED_KEY)
-    if destination is not None and received is not None:
+    received = received_of(sender.request) or message_of(task_id).get(RECEIVED_KEY)
+    if received is not None:
         destination.sink.settle(received[0], verdict)

@@ -80,6 +80,8 @@ def record_usage(
             "a thread that a task starts is outside, unless it runs carry_context(function)",
         )
         return
+    if response is not None and response is execution.counted_result:
+        return  # a handler of Celery's that runs after the body is given what the body returned
     reading = usage = contradiction = None
     try:
         if response is not None:

@@ -79,13 +79,16 @@ def is_in_use() -> bool:
 
 
 def door_of(app: Any) -> Door | None:
-    """The door of an app, if one is installed."""
-    return _doors.get(app)
+    """The door of an app, if one is installed; what is no app, as in the unit tests of a user's, has none."""
+    try:
+        return _doors.get(app)
+    except TypeError:  # it cannot be referred to weakly, or has no hash
+        return None
 
 
 def destination_of(app: Any) -> Destination | None:
     """Where an app's executions go."""
-    door = _doors.get(app)
+    door = door_of(app)
     return door() if door is not None else None
 
 

@@ -24,9 +24,15 @@ def is_own(task_name: str) -> bool:
     return task_name.startswith(OWN_PREFIXES) and task_name not in RUNNING_OTHERS
 
 
+def received_of(request: Any) -> tuple[str, int] | None:
+    """Return what :data:`RECEIVED_KEY` is in a request; None where no main process received a message."""
+    received = getattr(request, RECEIVED_KEY, None)
+    return received if isinstance(received, tuple) else None
+
+
 def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> TaskEvent:
     """The event of an execution that begins now, as it will be if the process dies before the next sign of life."""
-    event_id, received_us = getattr(request, RECEIVED_KEY, None) or (new_event_id(), None)
+    event_id, received_us = received_of(request) or (new_event_id(), None)
     started_us = now_us()
     delivery = request.delivery_info or {}
     broker_wait_us, prefetch_wait_us, clock_skewed = _waits(request, received_us, started_us)

@@ -45,6 +45,7 @@ def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
         reading, contradiction = Reading(Usage(), model=text(result, "model")), error
     if reading is not None:
         execution.note_counted(result)
+        execution.counted_result = result
         execution.add_call(
             ModelCall(
                 usage=reading.usage,

@@ -2,7 +2,7 @@
 
 ``before_task_publish``   in whoever publishes: hands the job and tags on
 ``task_prerun``           where the task runs: the execution begins, unless a budget is used up
-``task_postrun``          where the task runs: the execution ends
+``task_postrun``          where the task runs: the execution ends, after every other handler of this signal
 
 What only the worker's main process sees is in :mod:`aurea_celery.capture.main_process`.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from celery import signals
 
 from aurea_celery._guard import guarded
-from aurea_celery.capture import budgets, jobs, main_process
+from aurea_celery.capture import budgets, jobs, main_process, runs
 from aurea_celery.capture.context import Execution, block_job, current_execution, set_current
 from aurea_celery.capture.registry import destination_of, is_in_use
 from aurea_celery.capture.requests import PUBLISHED_HEADER, RECEIVED_KEY, event_of, is_own
@@ -58,8 +58,8 @@ def on_publish(
 @guarded
 def on_prerun(task: Any = None, **_: Any) -> None:
     """Called where the task runs, just before its body; may not do network I/O."""
-    destination = destination_of(task.app)
-    if destination is None or is_own(task.name):
+    destination = destination_of(getattr(task, "app", None))
+    if destination is None or not runs.is_request(task.request) or is_own(task.name):
         return
     sink, selection = destination
     request = task.request
@@ -72,21 +72,25 @@ def on_prerun(task: Any = None, **_: Any) -> None:
     execution = Execution(
         destination, event_of(task, request, job.job_id, selection), task=task, job_is_named=job.is_named
     )
-    # State of a run lives on its request and dies with it; the task id is not unique among executions.
-    request.aurea_execution = (execution, current_execution(), block_job())
-    request.aurea_refusal = budgets.refusal_of(execution)
+    runs.begin(
+        request,
+        execution,
+        around=current_execution(),
+        around_job=block_job(),
+        refusal=budgets.refusal_of(execution),
+    )
     set_current(execution)
+    _end_after_other_handlers()
 
 
 @guarded
 def on_postrun(task: Any = None, retval: Any = None, state: str | None = None, **_: Any) -> None:
     """Called where the task ran, after its body, however that ended; ``state`` is None if it was cut short."""
-    request = task.request
-    execution, before, job_before = getattr(request, "aurea_execution", None) or (None, None, None)
-    if execution is None:
+    run = runs.end(getattr(task, "request", None))
+    if run is None:
         return
-    request.aurea_execution = None
-    set_current(before, job_before)
+    execution = run.execution
+    set_current(run.around, run.around_job)
     if state == "SUCCESS":
         count_result(execution, retval, monitored=False)
         execution.finish("success")
@@ -96,6 +100,20 @@ def on_postrun(task: Any = None, retval: Any = None, state: str | None = None, *
     else:
         status, error = _ending(state, retval)
         execution.finish(status, type(error).__name__ if error is not None else None)
+
+
+def _end_after_other_handlers() -> None:
+    """Make :func:`on_postrun` the last receiver of its signal: what the others record belongs to the execution.
+
+    Celery calls receivers in the order in which they were connected, and the user's may be connected at any time.
+    """
+    signal: Any = signals.task_postrun  # its list has no type hints
+    if signal.receivers[-1][1] is on_postrun:
+        return
+    with signal.lock:
+        # Another thread may be sending the signal: the list is never without a receiver.
+        signal.receivers[:] = sorted(signal.receivers, key=lambda entry: entry[1] is on_postrun)
+        signal.sender_receivers_cache.clear()
 
 
 def _cut_short(execution: Execution, error: BaseException | None) -> None:
