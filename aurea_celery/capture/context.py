@@ -11,15 +11,16 @@ import contextvars
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import msgspec
 
 from aurea_celery.capture.registry import Destination
+from aurea_celery.capture.tags import GivenTags, read_tags
 from aurea_celery.clock import monotonic_us, new_event_id, now_us
 from aurea_celery.events import ModelCall, Status, TaskEvent, Usage, clean_text
 
@@ -44,8 +45,17 @@ os.register_at_fork(after_in_child=_note_fork)
 MOST_COUNTED = 64
 
 
+class Block(NamedTuple):
+    """What the ``job(...)`` blocks inside of the running execution say: the innermost job, and the tags of all."""
+
+    job_id: str | None
+    tags: GivenTags
+
+
+NO_BLOCK = Block(None, {})
+
 _execution: ContextVar[Execution | None] = ContextVar("aurea_execution", default=None)
-_job: ContextVar[str | None] = ContextVar("aurea_job", default=None)
+_block: ContextVar[Block] = ContextVar("aurea_block", default=NO_BLOCK)
 
 
 class Execution:
@@ -53,7 +63,8 @@ class Execution:
 
     ``counted`` are the objects whose usage was counted last: a caller that hands the same object on does not count it
     again. ``counted_result`` is what the body returned, if its usage was counted. ``job_is_named`` says whether
-    somebody named its job, or the job is a canvas. ``told`` are the calls that only one side told of so far, see
+    somebody named its job, or the job is a canvas. ``tags`` are those that what it sends and calls inherits; its row
+    has the settings' besides. ``told`` are the calls that only one side told of so far, see
     :mod:`aurea_celery.capture.calls`. ``open_streams`` are those whose call is recorded when they end, at the latest
     with the execution.
     """
@@ -72,6 +83,7 @@ class Execution:
         "job_is_named",
         "model",
         "open_streams",
+        "tags",
         "task",
         "told",
     )
@@ -82,6 +94,7 @@ class Execution:
         event: TaskEvent,
         *,
         job_is_named: bool,
+        tags: Mapping[str, str],
         model: str | None = None,
         task: Any = None,
     ) -> None:
@@ -91,6 +104,7 @@ class Execution:
         self._forks = _forks
         self.event = event
         self.job_is_named = job_is_named
+        self.tags = tags
         self.model = model
         self.task = task
         self.cost_function: CostFunction | None = None
@@ -230,17 +244,17 @@ def current_execution() -> Execution | None:
     return _execution.get()
 
 
-def block_job() -> str | None:
-    """The job of the surrounding ``job(...)`` block, if there is one inside of the running execution."""
-    return _job.get()
+def current_block() -> Block:
+    """Return what the ``job(...)`` blocks around say that are inside of the running execution."""
+    return _block.get()
 
 
 def current_job() -> str | None:
     """The job of the surrounding ``job(...)`` block, else of the running execution."""
     execution = _execution.get()
     if execution is None or execution.event.job_id == NO_JOB:
-        return _job.get()
-    return _job.get() or execution.event.job_id
+        return _block.get().job_id
+    return _block.get().job_id or execution.event.job_id
 
 
 @contextlib.contextmanager
@@ -249,35 +263,35 @@ def running(execution: Execution | None) -> Iterator[None]:
     if execution is None:  # nothing is recorded here: what is around stays
         yield
         return
-    token, job_token = _execution.set(execution), _job.set(None)
+    token, block_token = _execution.set(execution), _block.set(NO_BLOCK)
     try:
         yield
     finally:
-        _job.reset(job_token)
+        _block.reset(block_token)
         _execution.reset(token)
 
 
-def set_current(execution: Execution | None, job_id: str | None = None) -> None:
-    """Make an execution, and a block's job, current until the next call, for handlers that have no block to wrap."""
+def set_current(execution: Execution | None, block: Block = NO_BLOCK) -> None:
+    """Make an execution, and a block, current until the next call, for handlers that have no block to wrap."""
     _execution.set(execution)
-    _job.set(job_id)
+    _block.set(block)
 
 
 class JobBlock:
     """What :func:`job` makes: a context manager for one use, and a decorator."""
 
-    def __init__(self, job_id: str) -> None:
-        self._job_id = clean_text(job_id)
-        self._token: contextvars.Token[str | None] | None = None
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._token: contextvars.Token[Block] | None = None
 
     def __enter__(self) -> None:
-        self._token = _job.set(self._job_id)
+        self._token = _block.set(Block(self._block.job_id, {**_block.get().tags, **self._block.tags}))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            _job.reset(self._token)
+            _block.reset(self._token)
 
     def __call__(self, function: F) -> F:
         """Run a function, or a coroutine, inside of the block."""
@@ -287,21 +301,25 @@ class JobBlock:
 
             @functools.wraps(function)
             async def run(*args: Any, **kwargs: Any) -> Any:
-                with JobBlock(self._job_id):
+                with JobBlock(self._block):
                     return await function(*args, **kwargs)
 
             return cast("F", run)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with JobBlock(self._job_id):
+            with JobBlock(self._block):
                 return function(*args, **kwargs)
 
         return cast("F", call)
 
 
-def job(job_id: str) -> JobBlock:
+def job(job_id: str, tags: Mapping[str, Any] | None = None) -> JobBlock:
     """Name the job of everything published or monitored inside; a context manager and a decorator.
+
+    Args:
+        job_id: The job.
+        tags: Tags that all of it has; they are added to those of blocks and tasks around.
 
     Raises:
         TypeError: As a decorator of a generator function, whose body runs outside of any block.
@@ -310,7 +328,7 @@ def job(job_id: str) -> JobBlock:
     ...     current_job()
     'nightly'
     """
-    return JobBlock(job_id)
+    return JobBlock(Block(clean_text(job_id), read_tags(tags)))
 
 
 def carry_context(function: Callable[P, R]) -> Callable[P, R]:

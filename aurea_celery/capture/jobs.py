@@ -1,18 +1,20 @@
-"""The job of a task: how it is named, how it travels with a message, how it is found again.
+"""The job and the tags of a task: how they are given, how they travel with a message, how they are found again.
 
 A job that somebody named (the ``aurea_job`` option of ``apply_async``, a ``job(...)`` block) goes before the task's own
-``aurea_job``; a canvas that nobody named is one job by itself. So a message carries one of two headers.
+``aurea_job``; a canvas that nobody named is one job by itself. So a message carries one of two headers. Tags add up on
+their way, and the nearer wins; a third header carries them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from celery import current_task
 
-from aurea_celery.capture.context import NO_JOB, block_job, current_execution
+from aurea_celery.capture.context import NO_JOB, current_block, current_execution
 from aurea_celery.capture.selection import header_of
+from aurea_celery.capture.tags import TAGS_HEADER, TAGS_OPTION, limited, merged_tags, read_tags
 from aurea_celery.events import clean_text
 
 JOB_OPTION = JOB_HEADER = "aurea_job"
@@ -20,66 +22,93 @@ CANVAS_HEADER = "aurea_canvas_job"
 
 
 class Job(NamedTuple):
-    """A job, and whether somebody named it or it is a canvas."""
+    """A job, whether somebody named it or it is a canvas, and the tags that came with it."""
 
     job_id: str
     is_named: bool
+    tags: Mapping[str, str]
 
 
 class _Inherited(NamedTuple):
-    """A job that comes from around: named, or a canvas, or neither."""
+    """What comes from around: a job that somebody named, or a canvas, or neither; and tags."""
 
-    named: str | None
-    canvas: str | None
+    named: str | None = None
+    canvas: str | None = None
+    tags: Mapping[str, str] = {}
 
 
 def job_of(task: Any, request: Any) -> Job:
     """The job of a task that runs, or would have; one that runs eagerly has no message that could carry it."""
-    named, canvas = _surrounding() if request.is_eager else (None, None)
-    named = header_of(request, JOB_HEADER) or named or getattr(task, JOB_OPTION, None)
+    around = _surrounding() if request.is_eager else _Inherited()
+    tags = merged_tags(read_tags(header_of(request, TAGS_HEADER)), around.tags)
+    named = header_of(request, JOB_HEADER) or around.named or getattr(task, JOB_OPTION, None)
     if named:
-        return Job(clean_text(named), is_named=True)
-    canvas = header_of(request, CANVAS_HEADER) or canvas or request.group or request.root_id or request.id or NO_JOB
-    return Job(clean_text(canvas), is_named=False)
+        return Job(clean_text(named), is_named=True, tags=tags)
+    canvas = header_of(request, CANVAS_HEADER) or around.canvas or request.group or request.root_id or request.id
+    return Job(clean_text(canvas or NO_JOB), is_named=False, tags=tags)
 
 
-def hand_on(headers: dict[str, Any], options: dict[str, Any], body: Any, parent: Mapping[str, Any]) -> None:
-    """Write the job of a message that is about to be published into its headers.
+Followed = Callable[[], Job | None]
+"""Gives the job of the task that a message follows, where only the process that received that one knows it."""
+
+
+def hand_on(headers: dict[str, Any], options: dict[str, Any], body: Any, followed: Followed) -> None:
+    """Write the job and the tags of a message that is about to be published into its headers.
 
     Args:
         headers: The message's headers; those of an earlier message may be copied in them.
-        options: The options that are left for the transport; ours is taken out.
+        options: The options that are left for the transport; ours are taken out.
         body: The message's body.
-        parent: What the message of the task that this one follows said, where only this process knows.
+        followed: The task that this message follows, asked where nothing else is known.
     """
-    given = options.pop(JOB_OPTION, None) or block_job() or headers.get(JOB_HEADER)
-    named, canvas = _Inherited(clean_text(given), None) if given else _continued(headers, body, parent)
-    for header, job_id in ((JOB_HEADER, named), (CANVAS_HEADER, canvas)):
-        if job_id:
-            headers[header] = job_id
-        else:
-            headers.pop(header, None)
+    given, given_tags = options.pop(JOB_OPTION, None), options.pop(TAGS_OPTION, None)
+    block, around = current_block(), _around(headers, body, followed)
+    named = given or block.job_id or headers.get(JOB_HEADER) or around.named
+    tags = merged_tags(read_tags(given_tags), block.tags, read_tags(headers.get(TAGS_HEADER)), around.tags)
+    _write(headers, JOB_HEADER, named and clean_text(named))
+    _write(headers, CANVAS_HEADER, None if named else around.canvas and clean_text(around.canvas))
+    _write(headers, TAGS_HEADER, limited(tags.items()))
+
+
+def _write(headers: dict[str, Any], name: str, value: Any) -> None:
+    if value:
+        headers[name] = value
+    else:
+        headers.pop(name, None)
 
 
 def _surrounding() -> _Inherited:
-    """The job of the block or execution around."""
+    """The job and the tags of the block and the execution around."""
+    block, around = current_block(), _of_execution()
+    named = block.job_id or around.named
+    return _Inherited(named, None if named else around.canvas, merged_tags(block.tags, around.tags))
+
+
+def _of_execution() -> _Inherited:
     execution = current_execution()
-    if block_job() or execution is None or execution.event.job_id == NO_JOB:
-        return _Inherited(block_job(), None)
-    job_id = execution.event.job_id
-    return _Inherited(job_id, None) if execution.job_is_named else _Inherited(None, job_id)
+    if execution is None:
+        return _Inherited()
+    job_id, tags = execution.event.job_id, execution.tags
+    if job_id == NO_JOB:
+        return _Inherited(tags=tags)
+    return _Inherited(job_id, None, tags) if execution.job_is_named else _Inherited(None, job_id, tags)
 
 
-def _continued(headers: dict[str, Any], body: Any, parent: Mapping[str, Any]) -> _Inherited:
-    """The job that a message continues."""
-    surrounding = _surrounding()
-    if any(surrounding):
-        return surrounding
-    # A task of Celery's own has no execution, nor has an error callback of a child that was lost.
-    around = getattr(current_task, "request", None)
-    named = getattr(around, JOB_HEADER, None) or parent.get(JOB_HEADER)
-    canvas = getattr(around, CANVAS_HEADER, None) or parent.get(CANVAS_HEADER) or parent.get("group")
-    return _Inherited(named, canvas or _canvas_of(str(headers.get("task")), body))
+def _around(headers: dict[str, Any], body: Any, followed: Followed) -> _Inherited:
+    """What a message inherits from the execution or the message that it follows, else from the canvas it begins."""
+    around = _of_execution()
+    if around.named or around.canvas:
+        return around
+    # A task of Celery's own has no execution, nor has one that is left out, nor an error callback of a lost child.
+    job = _job_of_current_task() or followed()
+    if job is None:
+        return around._replace(canvas=_canvas_of(str(headers.get("task")), body))
+    return _Inherited(job.job_id if job.is_named else None, None if job.is_named else job.job_id, job.tags)
+
+
+def _job_of_current_task() -> Job | None:
+    request = getattr(current_task, "request", None)
+    return job_of(current_task, request) if request is not None and request.id else None
 
 
 def _canvas_of(name: str, body: Any) -> str | None:

@@ -11,7 +11,6 @@ In pools without children the same handlers are called in the one process there 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -33,10 +32,18 @@ _requests: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _worker_name: str | None = None
 
 
-def message_of(task_id: str | None) -> Mapping[str, Any]:
-    """What the message of a task in flight said, in the main process; nothing elsewhere."""
-    request = _requests.get(task_id) if task_id and _requests else None
-    return {} if request is None else request.request_dict
+def job_in_flight(task_id: str | None) -> jobs.Job | None:
+    """Return the job of a task in flight, in the main process; nowhere else is any known."""
+    request = _requests.get(task_id) if task_id else None
+    return None if request is None else jobs.job_of(request.task, request._context)
+
+
+def _received_by(task: Any, task_id: str | None) -> Any:
+    """Under which id and when the execution was received that Celery speaks of."""
+    # Where Celery says which request it means, that is the one: a redelivered task has several with the same id.
+    received = received_of(task.request)
+    request = _requests.get(task_id) if task_id else None
+    return received or (request and request.request_dict.get(RECEIVED_KEY))
 
 
 @guarded
@@ -78,7 +85,8 @@ def _record_unbegun(destination: Destination, task: Any, request: Any, error_typ
         return
     task.request_stack.push(request)  # as Celery does for its own signals: a function that makes tags may look at it
     try:
-        event = event_of(task, request, jobs.job_of(task, request).job_id, selection)
+        job = jobs.job_of(task, request)
+        event = event_of(task, request, job.job_id, selection, job.tags)
     finally:
         task.request_stack.pop()
     if selection.samples_out(event.event_id):
@@ -95,9 +103,6 @@ def on_failure(sender: Any = None, task_id: str | None = None, exception: Any = 
     if verdict is None:
         return
     destination = destination_of(getattr(sender, "app", None))
-    if destination is None:
-        return
-    # Where Celery says which request it speaks of, that is the one: a redelivered task has several with the same id.
-    received = received_of(sender.request) or message_of(task_id).get(RECEIVED_KEY)
-    if received is not None:
+    received = None if destination is None else _received_by(sender, task_id)
+    if destination is not None and received is not None:
         destination.sink.settle(received[0], verdict)

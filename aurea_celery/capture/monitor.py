@@ -19,7 +19,7 @@ from aurea_celery.capture.context import (
     NO_JOB,
     CostFunction,
     Execution,
-    block_job,
+    current_block,
     current_execution,
     current_job,
     new_event,
@@ -27,6 +27,7 @@ from aurea_celery.capture.context import (
 )
 from aurea_celery.capture.registry import default_destination
 from aurea_celery.capture.results import count_result
+from aurea_celery.capture.tags import merged_tags
 from aurea_celery.events import clean_text
 
 logger = logging.getLogger("aurea_celery")
@@ -60,14 +61,17 @@ class _Monitor:
                 "call Aurea(app) with your Celery app first",
             )
             return None
+        block = current_block()
+        row_tags = around.event.tags if around is not None else destination.selection.static_tags
         event = new_event(
             self.job_id or current_job() or NO_JOB,
             self.task_name or self.function_name,
             parent=around,
-            tags=around.event.tags if around is not None else destination.selection.static_tags,
+            tags=merged_tags(block.tags, row_tags),
         )
-        named = bool(self.job_id or block_job() or (around is not None and around.job_is_named))
-        execution = Execution(destination, event, model=self.model, job_is_named=named)
+        named = bool(self.job_id or block.job_id or (around is not None and around.job_is_named))
+        tags = merged_tags(block.tags, around.tags if around is not None else {})
+        execution = Execution(destination, event, model=self.model, job_is_named=named, tags=tags)
         execution.cost_function = self.cost_function
         return execution
 

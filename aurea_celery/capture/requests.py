@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +31,7 @@ def received_of(request: Any) -> tuple[str, int] | None:
     return received if isinstance(received, tuple) else None
 
 
-def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> TaskEvent:
+def event_of(task: Any, request: Any, job_id: str, selection: Selection, tags: Mapping[str, str]) -> TaskEvent:
     """The event of an execution that begins now, as it will be if the process dies before the next sign of life."""
     event_id, received_us = received_of(request) or (new_event_id(), None)
     started_us = now_us()
@@ -55,7 +56,7 @@ def event_of(task: Any, request: Any, job_id: str, selection: Selection) -> Task
         broker_wait_us=broker_wait_us,
         prefetch_wait_us=prefetch_wait_us,
         clock_skewed=clock_skewed,
-        tags=selection.tags_of(task, request),
+        tags=selection.tags_of(task, request, tags),
     )
 
 

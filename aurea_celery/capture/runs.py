@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.app.task import Context
 
-from aurea_celery.capture.context import Execution
+from aurea_celery.capture.context import Block, Execution
 from aurea_celery.errors import BudgetExceeded
 
 Base = weakref.ref[Any]
@@ -20,15 +20,15 @@ Base = weakref.ref[Any]
 class Run(Base):
     """A task's execution, with a weak reference to its request: if its end never comes, it goes with the request.
 
-    ``around`` and ``around_job`` were current before it began; ``refusal`` is why it may not run, if it may not.
+    ``around`` and ``around_block`` were current before it began; ``refusal`` is why it may not run, if it may not.
     """
 
-    __slots__ = ("around", "around_job", "execution", "key", "refusal")
+    __slots__ = ("around", "around_block", "execution", "key", "refusal")
 
     key: int
     execution: Execution
     around: Execution | None
-    around_job: str | None
+    around_block: Block
     refusal: BudgetExceeded | None
 
 
@@ -46,16 +46,16 @@ def begin(
     execution: Execution,
     *,
     around: Execution | None,
-    around_job: str | None,
+    around_block: Block,
     refusal: BudgetExceeded | None,
 ) -> None:
     """Remember an execution until its end."""
     run = Run(request, _forget)
-    run.key, run.execution, run.around, run.around_job, run.refusal = (
+    run.key, run.execution, run.around, run.around_block, run.refusal = (
         id(request),
         execution,
         around,
-        around_job,
+        around_block,
         refusal,
     )
     _runs[run.key] = run

@@ -11,7 +11,6 @@ from aurea_celery._guard import guarded
 from aurea_celery.events import clean_text
 from aurea_celery.settings import Settings
 
-TAGS_HEADER = "aurea_tags"
 _RANDOM_DIGITS, _RANDOM_RANGE = 8, 2**32  # at the end of an event's id
 
 
@@ -48,14 +47,13 @@ class Selection:
             return False
         return int(event_id[-_RANDOM_DIGITS:], 16) < self._left_out_share * _RANDOM_RANGE
 
-    def tags_of(self, task: Any, request: Any) -> dict[str, str]:
-        """The tags of a running task's row: the settings', then the message's, which win."""
+    def tags_of(self, task: Any, request: Any, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return the tags of a running task's row: the settings', what it inherits, its own headers; the last win."""
         tags = self._made_tags(task) or {} if self._tags else self._static_tags
-        given = header_of(request, TAGS_HEADER)
-        if not given and not self._tag_headers:
+        if not inherited and not self._tag_headers:
             return tags
         named = {name: value for name in self._tag_headers if (value := header_of(request, name)) is not None}
-        return tags | _clean(named) | (_clean(given) if isinstance(given, Mapping) else {})
+        return {**tags, **inherited, **_clean(named)}
 
     @property
     def static_tags(self) -> dict[str, str]:

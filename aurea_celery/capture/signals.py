@@ -9,6 +9,7 @@ What only the worker's main process sees is in :mod:`aurea_celery.capture.main_p
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -16,11 +17,10 @@ from celery import signals
 
 from aurea_celery._guard import guarded
 from aurea_celery.capture import budgets, jobs, main_process, runs
-from aurea_celery.capture.context import Execution, block_job, current_execution, set_current
+from aurea_celery.capture.context import Execution, current_block, current_execution, set_current
 from aurea_celery.capture.registry import destination_of, is_in_use
 from aurea_celery.capture.requests import PUBLISHED_HEADER, RECEIVED_KEY, event_of, is_own
 from aurea_celery.capture.results import count_result
-from aurea_celery.capture.selection import TAGS_HEADER
 from aurea_celery.clock import now_us
 from aurea_celery.events import Status
 
@@ -47,12 +47,10 @@ def on_publish(
     if headers is None or not is_in_use():
         return
     options = {} if properties is None else properties
-    if tags := options.pop(TAGS_HEADER, None):
-        headers[TAGS_HEADER] = tags
     # Celery copies unknown headers on a retry: what belongs to one message must not reach the next.
     headers.pop(RECEIVED_KEY, None)
     headers[PUBLISHED_HEADER] = now_us()
-    jobs.hand_on(headers, options, body, main_process.message_of(headers.get("parent_id")))
+    jobs.hand_on(headers, options, body, functools.partial(main_process.job_in_flight, headers.get("parent_id")))
 
 
 @guarded
@@ -69,14 +67,13 @@ def on_prerun(task: Any = None, **_: Any) -> None:
         sink.leave_out("excluded")
         return
     job = jobs.job_of(task, request)
-    execution = Execution(
-        destination, event_of(task, request, job.job_id, selection), task=task, job_is_named=job.is_named
-    )
+    event = event_of(task, request, job.job_id, selection, job.tags)
+    execution = Execution(destination, event, task=task, job_is_named=job.is_named, tags=job.tags)
     runs.begin(
         request,
         execution,
         around=current_execution(),
-        around_job=block_job(),
+        around_block=current_block(),
         refusal=budgets.refusal_of(execution),
     )
     set_current(execution)
@@ -90,7 +87,7 @@ def on_postrun(task: Any = None, retval: Any = None, state: str | None = None, *
     if run is None:
         return
     execution = run.execution
-    set_current(run.around, run.around_job)
+    set_current(run.around, run.around_block)
     if state == "SUCCESS":
         count_result(execution, retval, monitored=False)
         execution.finish("success")

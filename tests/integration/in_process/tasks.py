@@ -22,6 +22,7 @@ class Tasks(NamedTuple):
     monitored: Any
     reporting: Any
     hear: Any
+    adding: Any
 
 
 def add_tasks(app: Celery) -> Tasks:  # noqa: C901 - a function a task
@@ -71,4 +72,8 @@ def add_tasks(app: Celery) -> Tasks:  # noqa: C901 - a function a task
     def hear(_task_id: str) -> None:
         """Be told of a failure."""
 
-    return Tasks(spend, collect, again, fail, nested, replaced, elsewhere, monitored, reporting, hear)
+    @app.task(name="adding", shared=False, bind=True)
+    def adding(self: Task[Any, Any]) -> None:
+        self.add_to_chord(spend.s())
+
+    return Tasks(spend, collect, again, fail, nested, replaced, elsewhere, monitored, reporting, hear, adding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from celery import Celery, chain, chord, group
 from celery.contrib.testing.worker import start_worker
 
-from aurea_celery import job
+from aurea_celery import Aurea, job
 from tests.integration.in_process.tasks import Tasks
 from tests.integration.in_process.worker import Rows
 
@@ -46,6 +47,14 @@ CANVASES: dict[str, tuple[int, Canvas]] = {
     "retries": (3, lambda tasks: tasks.again.s()),
     "a task that sends another": (2, lambda tasks: tasks.nested.s()),
     "a task replaced by another": (2, lambda tasks: tasks.replaced.s()),
+    "a task added to a chord": (4, lambda tasks: chord([tasks.adding.s(), tasks.spend.s()], tasks.collect.s())),
+    "an error callback": (2, lambda tasks: tasks.fail.s().set(link_error=tasks.hear.s())),
+    "an error callback of a chord": (
+        3,
+        lambda tasks: chord([tasks.spend.s(), tasks.fail.s()], tasks.collect.s().on_error(tasks.hear.s())),
+    ),
+    "a map": (1, lambda tasks: tasks.spend.map([1, 2])),
+    "chunks": (2, lambda tasks: tasks.spend.chunks([(1,), (2,), (3,)], 2)),
 }
 
 
@@ -66,14 +75,15 @@ def test_a_canvas_is_one_job(name: str, worked: Tasks, rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("name", CANVASES)
-def test_an_option_names_the_job_of_a_whole_canvas(name: str, worked: Tasks, rows: Rows) -> None:
+def test_options_name_the_job_and_the_tags_of_a_whole_canvas(name: str, worked: Tasks, rows: Rows) -> None:
     count, canvas = CANVASES[name]
-    with job("a block around"):
+    with job("a block around", tags={"tenant": "somebody", "team": "search"}):
         canvas(worked).apply_async(aurea_job="option", aurea_tags={"tenant": "acme"})
 
     found = rows.wait_for(count)
 
     assert {row.job_id for row in found} == {"option"}
+    assert rows.tags() == [{"tenant": "acme", "team": "search"}] * count
 
 
 def test_a_task_may_name_its_job_for_want_of_another(worked: Tasks, rows: Rows) -> None:
@@ -98,12 +108,54 @@ def test_an_error_callback_is_of_the_job_that_failed(worked: Tasks, rows: Rows) 
     assert [(row.task_name, row.job_id) for row in rows.wait_for(2)] == [("fail", "nightly"), ("hear", "nightly")]
 
 
-def test_tags_travel_with_a_message(worked: Tasks, rows: Rows) -> None:
-    worked.spend.apply_async(aurea_tags={"tenant": "acme"})
+def test_tags_add_up_on_their_way_and_the_nearer_win(worked: Tasks, rows: Rows) -> None:
+    summarise = worked.spend.s().set(aurea_tags={"step": "summarise", "draft": None})
+    chain(worked.collect.s(), summarise, worked.nested.si()).apply_async(
+        aurea_tags={"customer": "acme", "step": "fetch", "draft": "yes"}
+    )
 
-    rows.wait_for(1)
+    rows.wait_for(4)
 
-    assert rows.tags() == [{"tenant": "acme"}]
+    fetched = {"customer": "acme", "step": "fetch", "draft": "yes"}
+    summarised = {"customer": "acme", "step": "summarise"}
+    assert rows.tags() == [fetched, summarised, summarised, summarised]
+
+
+def test_the_settings_tags_are_of_each_row_and_are_not_handed_on(
+    worked: Tasks, rows: Rows, celery_app: Celery, aurea: Aurea
+) -> None:
+    """What a process says of itself is not what it does it for."""
+    aurea.close()
+    pools = iter(["one", "two"])
+    settings = {"tags": lambda _: {next(pools): "ran it"}, "tag_headers": ["region"]}
+    with contextlib.closing(Aurea(celery_app, **settings)):
+        with job("nightly", tags={"customer": "acme"}):
+            worked.nested.apply_async(headers={"region": "eu"})
+        rows.wait_for(2)
+
+    assert rows.tags() == [
+        {"one": "ran it", "region": "eu", "customer": "acme"},
+        {"two": "ran it", "customer": "acme"},
+    ]
+
+
+def test_a_signature_that_is_used_again_has_the_tags_of_its_own_run(worked: Tasks, rows: Rows) -> None:
+    headers: Any = {"aurea_tags": {"by": "header"}}
+    again = chain(worked.collect.s(), worked.spend.s())
+    for customer in ("acme", "ajax"):
+        with job("nightly", tags={"customer": customer}):
+            again.apply_async(headers=headers)
+    again.apply_async()
+
+    rows.wait_for(6)
+
+    assert sorted(map(repr, rows.tags())) == sorted(
+        repr(tags)
+        for tags in ({"by": "header", "customer": "acme"}, {"by": "header", "customer": "ajax"}, {})
+        for _ in range(2)
+    )
+    assert "aurea" not in repr(dict(again)), "Celery itself leaves ids in a signature, we leave nothing"
+    assert headers == {"aurea_tags": {"by": "header"}}
 
 
 @pytest.mark.usefixtures("aurea")

@@ -36,7 +36,7 @@ def event(published_us: object, received_us: int | None, *, eta: object = None, 
     task = make_task()
     received = (new_event_id(), received_us) if received_us is not None else None
     request = Context(id="id", eta=eta, **{PUBLISHED_HEADER: published_us, RECEIVED_KEY: received}, **fields)
-    return event_of(task, request, "job", NOWHERE)
+    return event_of(task, request, "job", NOWHERE, {})
 
 
 def test_a_wait_at_the_broker_and_one_in_the_worker() -> None:
@@ -106,6 +106,6 @@ def test_a_request_without_anything() -> None:
     """As some libraries make them for tasks that they run themselves."""
     task = make_task()
 
-    found = event_of(task, Context(), "job", NOWHERE)
+    found = event_of(task, Context(), "job", NOWHERE, {})
 
     assert (found.task_id, found.root_id, found.queue, found.attempt) == (None, None, None, 0)
