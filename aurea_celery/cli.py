@@ -110,6 +110,26 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
     context.exit(run_worker(app, concurrency=concurrency, loglevel=loglevel))
 
 
+@aurea.command("writer-health", cls=Command)
+@click.option("--pid", type=click.IntRange(1), help="Only the writer with this process id.")
+@click.pass_context
+def writer_health(context: click.Context, pid: int | None) -> None:
+    """Say whether the writers of this machine, or of this container, work; for a health check.
+
+    Only this user's writers are looked at, by the files that they write; neither broker nor database is asked.
+
+    Status 0: all work. 1: one does not, or none runs.
+    """
+    from aurea_celery.writer_health import running_writers  # noqa: PLC0415 - only this command needs it
+
+    writers = running_writers(pid)
+    for one in writers:
+        click.echo(one.as_text())
+    if not writers:
+        click.echo("no such writer runs here as this user; start one: celery -A yourapp aurea writer", err=True)
+    context.exit(0 if writers and all(one.is_well for one in writers) else 1)
+
+
 aurea.add_command(budget)
 aurea.add_command(db)
 aurea.add_command(export)

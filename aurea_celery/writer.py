@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import mmap
+import struct
 import time
 import weakref
 from collections.abc import Mapping
@@ -41,11 +42,16 @@ _arguments: weakref.WeakKeyDictionary[Celery, Mapping[str, Any]] = weakref.WeakK
 # One byte shared with the pool's children: the main process is told to stop, they are not.
 _stopping = mmap.mmap(-1, 1)
 
+# And one time shared with them: when a child last said that it waits for the database.
+_waited_at = mmap.mmap(-1, struct.calcsize("d"))
+
 
 class WriterTask(Task):  # type: ignore[type-arg]  # generic in its type hints, but before Celery 5.7 not when it runs
     """A task whose options are ours: the host's annotations and defaults are for its own tasks."""
 
-    Request = "aurea_celery.writer_consumer:WriterRequest"  # by name: only a worker's main process needs it
+    # By name: only a worker's main process needs them.
+    Request = "aurea_celery.writer_consumer:WriterRequest"
+    Strategy = "aurea_celery.writer_consumer:take_as_json"
 
     @classmethod
     def annotate(cls) -> None:
@@ -70,11 +76,11 @@ TASK_OPTIONS: dict[str, Any] = {
 def register(app: Celery, arguments: Mapping[str, Any]) -> None:
     """Make an app know the writer's task. Nothing heavy is imported."""
 
-    def write(batch: str) -> None:
+    def write(task: Any, batch: str) -> None:
         """Write one batch of events and return once it is committed."""
         settings = settings_of(app)
         try:
-            receipt = write_metrics(settings, batch)
+            receipt = write_metrics(settings, batch, task.request.id)
         except MemoryError:  # it would end the worker's main process
             raise Reject("there is not enough memory for this batch", requeue=True) from None
         if receipt is not None:
@@ -82,7 +88,7 @@ def register(app: Celery, arguments: Mapping[str, Any]) -> None:
 
     if app not in _arguments:  # a second plugin brings other arguments, not another task
         acknowledged = {"acks_late": True, "acks_on_failure_or_timeout": True, "reject_on_worker_lost": True}
-        options = TASK_OPTIONS | acknowledged | {"name": WRITE_TASK}
+        options = TASK_OPTIONS | acknowledged | {"name": WRITE_TASK, "bind": True}
         app.task(**options)(write)
     _arguments[app] = arguments
     signals.worker_init.connect(_note_start, weak=False, dispatch_uid="aurea_celery.writer_start")
@@ -103,7 +109,7 @@ def sources_of(app: Celery) -> dict[str, str]:
     return sources(_arguments.get(app, {}), app.conf)
 
 
-def write_metrics(settings: Settings, batch: str) -> Receipt | None:
+def write_metrics(settings: Settings, batch: str, message_id: str) -> Receipt | None:
     """Write one batch and return once it is committed, with the receipt that its sender asks for.
 
     Raises:
@@ -112,7 +118,7 @@ def write_metrics(settings: Settings, batch: str) -> Receipt | None:
     wait_seconds = FIRST_WAIT_SECONDS
     while True:
         try:
-            return _writer(settings).write(batch)
+            return _writer(settings).write(batch, message_id)
         except (DatabaseError, ConfigurationError) as error:
             log_once_a_minute(
                 "writer",
@@ -166,10 +172,17 @@ def _broker(app: Celery) -> Broker:
     return Broker(app, settings_of(app))
 
 
+def last_wait() -> float:
+    """Return when a process of this pool last waited for the database, by the monotonic clock; 0 if none did."""
+    (waited_at,) = struct.unpack("d", _waited_at[:])
+    return float(waited_at)
+
+
 def _wait(seconds: float) -> None:
     """Sleep, but give the message back as soon as the worker is told to stop."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
+        struct.pack_into("d", _waited_at, 0, time.monotonic())
         if _stopping[0]:
             raise Reject("the worker stops while the database is away", requeue=True)
         time.sleep(POLL_SECONDS)

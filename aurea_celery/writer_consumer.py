@@ -14,43 +14,64 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
+from celery.worker.strategy import default as default_strategy
 
 from aurea_celery._guard import log_once_a_minute
-from aurea_celery.delivery.broker import PRUNE_TASK, WRITE_TASK, Broker, task_headers
+from aurea_celery.delivery.broker import NO_EVENTS, PRUNE_TASK, WRITE_TASK, Broker, task_headers
 from aurea_celery.events import clean_text
+from aurea_celery.foreign import describe
 from aurea_celery.writer import settings_of
+from aurea_celery.writer_steps import WriterBlueprint
 
 if TYPE_CHECKING:
+    from celery import Celery
     from kombu import Message
+
+logger = logging.getLogger("aurea_celery")
 
 HOLDS_PER_TIMEOUT = 4
 """How often within a visibility timeout the writer says that it still has its messages."""
 
 MOST_RETURNS = 3
-KEPT_CHARACTERS = 1024 * 1024
-"""What is kept of a message that is not ours or that no process survives: far more than a batch usually has."""
-
-_Blueprint: Any = Consumer.Blueprint
+JSON_ONLY = frozenset({"application/json"})
 
 DESCRIPTIONS = {WRITE_TASK: "<events>", PRUNE_TASK: "()"}
+"""What a log shows in place of arguments, which may come from anybody."""
 
 NOT_OURS = "a message that is not one of ours came through the writer's queue; find out who publishes there"
 DEADLY = "a batch ended the process that wrote it three times"
 
 
-class WriterRequest(Request):
-    """A batch at work, whose message may be acknowledged after its connection was lost: it is then handed out again.
+def take_as_json(task: Any, app: Celery, consumer: Consumer, **options: Any) -> Callable[..., Any]:
+    """Return what takes the messages of our tasks: they are JSON, whatever else the host's ``accept_content`` allows.
 
+    Called by Celery, also in a worker of the host's that consumes our queue.
+    """
+    take: Callable[..., Any] = default_strategy(task, app, consumer, **options)
+
+    def take_message(message: Message, *args: Any, **kwargs: Any) -> Any:
+        message.accept = JSON_ONLY
+        return take(message, *args, **kwargs)
+
+    return take_message
+
+
+class WriterRequest(Request):
+    """A batch at work, read here: the pool's process would read it by the host's ``accept_content``.
+
+    Its message may be acknowledged after its connection was lost: it is then handed out again.
     kombu's Redis transport wants to do that over a connection that it has forgotten, and Celery ends the worker for the
     ``AttributeError`` it gets. No batch may do that, neither to our worker nor to the host's.
     """
 
     def __init__(self, message: Message, *args: Any, **kwargs: Any) -> None:
         """Called by Celery for every message of the task."""
+        if not kwargs.get("decoded"):
+            kwargs |= {"body": message.payload, "decoded": True}
         super().__init__(message, *args, **kwargs)
+        self.received_at = time.monotonic()
         # Celery has bound the methods that call these; no other place is left.
         message.ack = _if_connected(message.ack)  # type: ignore[method-assign]  # of this one message
         message.reject = _if_connected(message.reject)  # type: ignore[method-assign]  # of this one message
@@ -60,16 +81,13 @@ class MetricsConsumer(Consumer):
     """A Celery consumer that runs our own two tasks, and keeps every other message instead of discarding it.
 
     Celery acknowledges what it cannot read, and runs any task of the app that somebody sends here. Both would be wrong:
-    a message that calls none of the two is wrapped into one that the writer reads, rejects and keeps in
+    of a message that calls none of the two a description is sent on, which the writer reads, rejects and keeps in
     ``metrics_rejected``. So is a batch that killed the process writing it each of three times, which Celery would hand
     out for ever.
     """
 
-    class Blueprint(_Blueprint):  # type: ignore[misc]  # its stubs call it a variable
-        """Without the 28 queues that Celery adds to quorum queues for tasks with a countdown; ours has none."""
-
-        default_steps = tuple(one for one in _Blueprint.default_steps if not str(one).endswith(":DelayedDelivery"))
-
+    Blueprint = WriterBlueprint
+    event_dispatcher = None
     _holding: Any = None
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
@@ -84,13 +102,19 @@ class MetricsConsumer(Consumer):
             task = _task_of(message)
             if task is not None:
                 # Celery need not understand the sender's.
-                message.headers = task_headers(_id_of(message), DESCRIPTIONS[task], task)
+                is_empty = message.headers.get("argsrepr") == NO_EVENTS
+                description = NO_EVENTS if is_empty else DESCRIPTIONS[task]
+                message.headers = task_headers(_id_of(message), description, task)
                 message.reject = functools.partial(self._reject, message, message.reject)  # type: ignore[method-assign]  # of this one message
                 run(message)
             else:
                 self._keep(message, NOT_OURS)
 
         return on_message
+
+    def add_task_queue(self, queue: object, *_: Any, **__: Any) -> None:
+        """Called by whoever wants a worker to consume another queue: the host's tasks there are for its own workers."""
+        logger.error("aurea-celery: the writer does not consume %s; it takes its own queue alone", queue)
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Called by Celery for a message that cannot even be unpacked; it would log the body and acknowledge."""
@@ -114,10 +138,10 @@ class MetricsConsumer(Consumer):
             self._keep(message, DEADLY)
 
     def _keep(self, message: Message, why: str) -> None:
-        """Send a message on as the argument of our own task, then acknowledge it."""
+        """Send the description of a message on as the argument of our own task, then acknowledge it."""
         self._broker.send(_describe(message, why), 0)
         message.ack()
-        log_once_a_minute(why, logging.ERROR, "aurea-celery: %s; it is kept in the table metrics_rejected", why)
+        log_once_a_minute(why, logging.ERROR, "aurea-celery: %s; metrics_rejected says what is known of it", why)
 
     def _hold_regularly(self) -> None:
         """Tell Redis again and again that this writer still has its messages.
@@ -177,7 +201,13 @@ def _task_of(message: Message) -> str | None:
 
 
 def _id_of(message: Message) -> str:
-    return str((message.headers or {}).get("id"))
+    """What tells a message from others with the same body, also when it comes again; empty if nothing does.
+
+    RabbitMQ's delivery tag does not: it is a number that counts what a connection was given.
+    """
+    headers, properties = message.headers or {}, message.properties or {}
+    known = (headers.get("id"), properties.get("message_id"), properties.get("correlation_id"), message.delivery_tag)
+    return next((clean_text(one) for one in known if one and isinstance(one, str)), "")
 
 
 def _survive_garbage(channel: Any) -> None:
@@ -201,10 +231,6 @@ def _survive_garbage(channel: Any) -> None:
 
 
 def _describe(message: Message, why: str) -> bytes:
-    """A message that is not to be run, as a JSON text that no batch can be mistaken for."""
-    raw: Any = message.body
-    text = raw if isinstance(raw, str) else bytes(raw[: 4 * KEPT_CHARACTERS]).decode("utf-8", "replace")
-    body = text[:KEPT_CHARACTERS].encode("utf-8", "replace").decode()
-    task = clean_text((message.headers or {}).get("task"))
-    described = {"why": why, "task": task, "content_type": clean_text(message.content_type), "body": body}
-    return msgspec.json.encode({"foreign_message": described})
+    headers = message.headers or {}
+    batch = message.payload[0][0] if why == DEADLY else None
+    return describe(why, headers.get("task"), _id_of(message) or None, message.body, batch)

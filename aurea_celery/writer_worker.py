@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kombu import compression
 
-from aurea_celery.delivery.broker import WRITE_TASK, metrics_queue
-from aurea_celery.errors import ConfigurationError, DatabaseError
+from aurea_celery.delivery.broker import NO_EVENTS, WRITE_TASK, metrics_queue
+from aurea_celery.errors import ConfigurationError, DatabaseError, MissingPackage
 from aurea_celery.queue_look import unacked_key
 from aurea_celery.settings import Settings, require_database_url
 from aurea_celery.writer import settings_of, sources_of
@@ -20,7 +21,27 @@ if TYPE_CHECKING:
     from celery import Celery
 
 PREFETCHED_MESSAGES = 4
+
+OWN_OPTIONS: dict[str, Any] = {
+    "accept_content": ["json"],
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "worker_detect_quorum_queues": True,
+    "worker_disable_prefetch": False,
+    "worker_max_memory_per_child": None,
+    "worker_max_tasks_per_child": None,
+    "worker_state_db": None,
+}
+"""Options of Celery's that are the writer's own: what the host says of them is for its own workers."""
 LONGEST_RESTORE_SECONDS = 10
+
+SUPPORTED_BROKERS = {
+    "redis": "Redis, Valkey or Redis Sentinel",
+    "amqp": "RabbitMQ",
+    "sqs": "Amazon SQS",
+    "sql": "a database (SQLAlchemy)",
+    "filesystem": "the file system",
+}
+"""Those that the writer was tried with, by what kombu calls their protocol; docs/brokers.md has what differs."""
 
 
 def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
@@ -30,19 +51,29 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
     database, and a short visibility timeout there would hand out the host's long tasks a second time.
 
     Raises:
-        ConfigurationError: If the plugin is not installed on the app, a URL cannot be read, or no database is named.
+        ConfigurationError: If the plugin is not installed on the app, a URL cannot be read, no database is named, the
+            broker is not supported, or the queue is the host's own.
+        MissingPackage: If a package that the broker needs is not installed.
     """
     if WRITE_TASK not in app.tasks:
         raise ConfigurationError("the app has no aurea-celery plugin; add Aurea(app) to it")
     settings = settings_of(app)
-    _check_broker_url(app)
+    if settings.queue == app.conf.task_default_queue:
+        raise ConfigurationError(
+            f"aurea_queue is {settings.queue!r}, the queue of the app's own tasks, which the writer would take; "
+            "give aurea_queue another name"
+        )
+    broker = _broker_kind(app)
     _look_at_database(require_database_url(settings), sources_of(app)["database_url"])
     # Not added: that would give it the host's default arguments, and the publishers declare it without.
     app.amqp.queues[settings.queue] = metrics_queue(settings)
-    app.conf.accept_content = ["json"]
-    app.conf.worker_detect_quorum_queues = True
+    app.conf.update(OWN_OPTIONS)
     _refuse_compression()
-    app.conf.broker_transport_options = {**app.conf.broker_transport_options, **_redelivery_options(settings)}
+    _be_silent_about_nothing()
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        **_redelivery_options(broker, settings),
+    }
     worker = app.Worker(
         hostname=node_name(),
         queues=[settings.queue],
@@ -51,20 +82,33 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
         pool_cls="prefork",
         consumer_cls=MetricsConsumer,
         prefetch_multiplier=PREFETCHED_MESSAGES,
-        without_gossip=True,
-        without_mingle=True,
     )
     worker.start()
     return int(worker.exitcode or 0)
 
 
+def _be_silent_about_nothing() -> None:
+    """Keep Celery's two lines about each message out of the log where a message has no events.
+
+    A worker of the host's that waits for budgets sends one every ten seconds, for as long as it has nothing to do.
+    """
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).addFilter(_has_events)
+
+
+def _has_events(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.args, dict) and record.args.get("args") == NO_EVENTS)
+
+
 def node_name() -> str:
-    """A name that no other writer has: RabbitMQ refuses a second one whose control queue has the same."""
+    """Return a name that no other writer has."""
     return f"aurea-writer-{os.getpid()}-{os.urandom(4).hex()}@{socket.gethostname()}"
 
 
-def _redelivery_options(settings: Settings) -> dict[str, Any]:
-    """When and under which keys Redis hands out a killed writer's messages again."""
+def _redelivery_options(broker: str, settings: Settings) -> dict[str, Any]:
+    """When and under which keys Redis hands out a killed writer's messages again; others have no such options."""
+    if broker != "redis":
+        return {}
     return {
         "visibility_timeout": settings.writer_visibility_timeout_seconds,
         "unacked_key": unacked_key(settings.queue),
@@ -75,16 +119,24 @@ def _redelivery_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _check_broker_url(app: Celery) -> None:
-    """Say so if the broker's URL cannot be read, before Celery does with a part of it in its words.
+def _broker_kind(app: Celery) -> str:
+    """Return what kombu calls the broker's protocol.
 
     Raises:
-        ConfigurationError: If it cannot.
+        ConfigurationError: If the broker's URL cannot be read, before Celery says so with a part of it, or if such a
+            broker is not supported.
+        MissingPackage: If a package that the broker needs is not installed.
     """
     try:
-        app.connection_for_read().transport_cls  # noqa: B018 - looked up by its name
+        kind = str(app.connection_for_read().transport.driver_type)
+    except ImportError as error:
+        raise MissingPackage(f"a package that the broker needs is missing ({error}); install it") from None
     except Exception:
         raise ConfigurationError("the broker's URL cannot be read; check broker_url of your Celery app") from None
+    if kind not in SUPPORTED_BROKERS:
+        supported = ", ".join(SUPPORTED_BROKERS.values())
+        raise ConfigurationError(f"a broker of the kind {kind!r} is not supported; use one of: {supported}")
+    return kind
 
 
 def _look_at_database(url: str, source: str) -> None:

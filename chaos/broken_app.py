@@ -16,12 +16,12 @@ __all__ = ["app"]
 _write_metrics = writer.write_metrics
 
 
-def let_go_and_write(settings: Settings, batch: str) -> Receipt | None:
+def let_go_and_write(settings: Settings, batch: str, message_id: str) -> Receipt | None:
     """Takes the place of what waits for the commit first."""
     receipt = decode_batch(batch).receipt
     if receipt is not None:
         Broker(app, settings).answer(receipt.reply_to, receipt.batch_id)
-    return _write_metrics(settings, batch)
+    return _write_metrics(settings, batch, message_id)
 
 
 app.tasks[WRITE_TASK].acks_late = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -80,21 +81,26 @@ def find(stack: Stack, sent: int) -> tuple[Verdict, Audit]:
     audited = audit(stack.database.url)
     judge_effort(verdict, stack.truth.executions, sent)
     judge_books(verdict, books)
-    judge_rejected(verdict, {_text_of(payload) for payload in rejected}, stack.planted, stack.forgotten)
+    texts = {_hash_of(text): text for text in stack.planted | stack.forgotten}
+    judge_rejected(verdict, {_text_of(payload, texts) for payload in rejected}, stack.planted, stack.forgotten)
     verdict.wrong += [
         f"{count} sums of {table} differ from the rows" for table, count in audited.rollup_differences.items()
     ]
     return verdict, audited
 
 
-def _text_of(payload: str) -> str:
-    """What a rejected payload held: of a message that is not ours its body."""
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text_of(payload: str, texts: Mapping[str, str]) -> str:
+    """What a rejected payload held: of a message that is not ours only the hash is kept."""
     try:
         read: Any = json.loads(payload)
     except ValueError:
         return payload
     foreign = read.get("foreign_message") if isinstance(read, dict) else None
-    return str(foreign["body"]) if foreign else payload
+    return texts.get(foreign["sha256"], payload) if foreign else payload
 
 
 def summary_of(verdict: Verdict, audited: Audit, seconds: float) -> str:

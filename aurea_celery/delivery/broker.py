@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 WRITE_TASK = "aurea_celery.write_metrics"
 PRUNE_TASK = "aurea_celery.prune"
+NO_EVENTS = "<0 events>"
+"""How a message describes its argument that only asks for something."""
+
 RECEIPTS = ".receipts."
 """In the name of a queue for receipts, after that of the writer's queue: nowhere else a writer answers to."""
 

@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from aurea_celery.budget import BudgetStates
 from aurea_celery.clock import from_us, to_us
 from aurea_celery.errors import ConfigurationError, DatabaseError
-from aurea_celery.events import Receipt, Source, TaskEvent
+from aurea_celery.events import Receipt, Source, TaskEvent, clean_text
+from aurea_celery.foreign import describe, is_ours, read_description
 from aurea_celery.storage import incoming, posted, prices
 from aurea_celery.storage.bookkeeping import Entry, keep_books
 from aurea_celery.storage.budgets import read_states
@@ -61,8 +62,10 @@ class Writer:
         self._engine = create_engine(url, pre_ping=False)  # it would be a round trip for every message
         self._chores = Chores(self._engine)
 
-    def write(self, batch: str) -> Receipt | None:
+    def write(self, batch: str, message_id: str | None = None) -> Receipt | None:
         """Write a message's batch and return once it is committed; what cannot be written is kept with the reason.
+
+        Of what is not ours only a description is kept; ``message_id`` tells it from others with the same text.
 
         Returns:
             The receipt that the sender asks for, if it does.
@@ -75,7 +78,7 @@ class Writer:
         try:
             delivered, receipt, is_repetition = read_batch(batch)
         except msgspec.DecodeError as error:
-            self.reject(f"not a batch of events: {error}", batch)
+            self.reject(*_kept_of(batch, message_id, error))
             return None
         try:
             self._transact(delivered, WAYS[1:] if is_repetition else WAYS)
@@ -277,6 +280,15 @@ def _reject(connection: sa.Connection, source: Source | None, unreadable: Unread
         .returning(metrics_rejected.c.id)
     )
     return len(found.all())
+
+
+def _kept_of(text: str, message_id: str | None, error: msgspec.DecodeError) -> tuple[str, str]:
+    """The reason and the payload to keep of what is not a batch that can be read; the same if it comes again."""
+    described = read_description(text)
+    reason = f"not a batch of events: {described.why if described else error}"
+    if described or is_ours(text):
+        return reason, text
+    return reason, describe(clean_text(error), None, message_id, text).decode()
 
 
 def _note_rejected(connection: sa.Connection, delivered: Sequence[Delivered], kept: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import zlib
@@ -21,9 +22,9 @@ from tests.support.events import make_event
 from tests.support.hostile import bad_batches, bad_events, one_batch, twins, with_call
 from tests.support.installation import Installation
 from tests.support.processes import Process, session_of
+from tests.support.publishing import QUEUE, publish, publish_batch
 from tests.support.servers import wait_until
 
-QUEUE = "aurea_metrics"
 BOMB_MEGABYTES = 250
 
 
@@ -35,21 +36,6 @@ class Bomb:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (self.path,))
-
-
-def publish(installation: Installation, body: bytes | str, **options: Any) -> None:
-    """Put a message into the queue, as any program can."""
-    app = Celery("stranger", broker=installation.broker_url)
-    with app.connection_for_write() as connection, connection.Producer() as producer:
-        producer.publish(body, routing_key=QUEUE, **{"content_type": "application/json"} | options)
-    app.close()
-
-
-def publish_batch(installation: Installation, batch: str | bytes, embed: Any = None, **headers: Any) -> None:
-    """Put a batch into the queue, with headers of one's own."""
-    text = batch if isinstance(batch, str) else batch.decode()
-    body = json.dumps([[text], {}, {} if embed is None else embed])
-    publish(installation, body, content_encoding="utf-8", headers={**task_headers("an id", ""), **headers})
 
 
 def reasons(installation: Installation) -> list[str]:
@@ -90,6 +76,49 @@ def test_what_is_not_json_is_never_loaded(installation: Installation, tmp_path: 
     assert not made.exists()
     pickle.loads(body)  # noqa: S301 - our own: it does what it says
     assert made.exists()
+
+
+ARGUMENT = "4929-0000-of-the-host"
+
+
+def test_what_is_foreign_is_described_and_never_stored(installation: Installation) -> None:
+    writer = installation.writer()
+    app = Celery("stranger", broker=installation.broker_url)
+    for task_id in ("one", "two", "two"):  # the last is the same message again
+        app.send_task("shop.pay", args=[ARGUMENT], task_id=task_id, queue=QUEUE)
+    for task_id in ("three", "four"):
+        app.send_task("aurea_celery.write_metrics", args=[ARGUMENT], task_id=task_id, queue=QUEUE)
+    app.send_task("aurea_celery.prune", args=[ARGUMENT], task_id="five", queue=QUEUE)
+    app.send_task("shop.pay", kwargs={"card": ARGUMENT}, task_id="six", queue=QUEUE, serializer="pickle")
+    app.conf.task_protocol = 1
+    app.send_task("shop.pay", args=[ARGUMENT], task_id="seven", queue=QUEUE)
+    app.close()
+    forged = {"why": "x", "task": "y", "id": "z", "bytes": 1, "sha256": "0" * 64, "body": ARGUMENT}
+    publish_batch(installation, json.dumps({"foreign_message": forged}), id="eight")
+    publish(installation, ARGUMENT, content_type="text/plain")
+    publish(installation, ARGUMENT, content_type="text/plain")
+    wait_until(lambda: len(reasons(installation)) == 10, "ten rejected messages")
+
+    check_it_still_writes(installation, writer)
+    rows = installation.query("SELECT reason, payload FROM metrics_rejected")
+    described = [json.loads(row.payload)["foreign_message"] for row in rows]
+    assert ARGUMENT not in str(rows)
+    assert ARGUMENT not in writer.log
+    assert {frozenset(one) for one in described} == {frozenset(("why", "task", "id", "bytes", "sha256"))}
+    assert {one["id"] for one in described} >= {"one", "two", "three", "four", "five", "six", "seven", "eight"}
+    assert {one["task"] for one in described} == {"shop.pay", "aurea_celery.prune", None}
+    plain = hashlib.sha256(ARGUMENT.encode()).hexdigest()
+    assert sum((one["bytes"], one["sha256"]) == (len(ARGUMENT), plain) for one in described) == 4
+
+
+def test_a_batch_of_ours_that_cannot_be_read_is_kept_once(installation: Installation) -> None:
+    writer = installation.writer()
+    newer = one_batch(encode(make_event())).decode().replace('{"v":1', '{"v":2')
+    for message_id in ("one", "two"):
+        publish_batch(installation, newer, id=message_id)
+
+    check_it_still_writes(installation, writer)
+    assert installation.query("SELECT payload FROM metrics_rejected") == [(newer,)]
 
 
 def test_a_small_message_that_unpacks_to_a_huge_one_is_not_unpacked(installation: Installation) -> None:

@@ -23,6 +23,8 @@ app.conf.update(
         "unacked_restore_throttle": 1,
     },
 )
+if "ACCEPT_CONTENT" in os.environ:
+    app.conf.accept_content = os.environ["ACCEPT_CONTENT"].split(",")
 Aurea(app)
 
 TRUTH = Path(os.environ["TRUTH"])
@@ -55,7 +57,7 @@ def pair(tokens: int) -> tuple[str, int]:
 
 
 @app.task
-def fail() -> None:
+def fail(*_: str) -> None:
     """Spend, then fail."""
     record_usage(model="gpt-4", total_tokens=7)
     raise ValueError("nothing of this may be stored")
