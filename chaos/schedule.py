@@ -55,6 +55,7 @@ SECONDS_OF_KIND: dict[str, tuple[float, float]] = {
     "message_of_newer_version":     (0, 0),
     "broker_forgot":                (0.2, 1),
     "writer_killed_frozen":         (1, 3),
+    "backlog_forgotten":            (0, 0),
 }  # fmt: skip
 """Every fault there is. Those that freeze a process last longer than the visibility timeouts of the stack."""
 

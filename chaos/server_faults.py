@@ -13,6 +13,8 @@ from chaos.schedule import Step
 from chaos.stack import Stack, send_signal
 from tests.support.servers import WAL_MEGABYTES
 
+BACKLOG_MESSAGES, BACKLOG_SECONDS, LOOK_SECONDS = 1_200, 40.0, 2.0
+
 
 class AllWriters(Fault):
     """What needs all writers."""
@@ -76,6 +78,38 @@ class BrokerAway(Fault):
         if self._forget:
             self.stack.forget_broker()
         self.stack.broker.start()
+
+
+class ForgottenBacklog(AllWriters):
+    """All writers are away until many messages wait; then the broker is killed and comes back empty."""
+
+    @property
+    def resources(self) -> set[str]:
+        """All writers and the broker."""
+        return {BROKER, *(slot.name for slot in self.stack.writers)}
+
+    def strike(self) -> str:
+        """Freeze the writers."""
+        self._frozen = [pid for slot in self.stack.writers for pid in slot.family()]
+        self._waiting, self._looked_at = 0, self.age_seconds
+        for pid in self._frozen:
+            send_signal(pid, signal.SIGSTOP)
+        return f"no writer until {BACKLOG_MESSAGES:,} messages wait"
+
+    def is_over(self) -> bool:
+        """Whether so many wait, or as many as the tasks still make."""
+        if self.age_seconds - self._looked_at > LOOK_SECONDS:
+            self._waiting = self.stack.broker.messages("aurea_metrics", "aurea_metrics.unacked_index")
+            self._looked_at = self.age_seconds
+        return self._waiting >= BACKLOG_MESSAGES or self.age_seconds > BACKLOG_SECONDS
+
+    def end(self) -> None:
+        """Empty the broker, and thaw the writers."""
+        self.stack.broker.kill()
+        self.stack.forget_broker()
+        self.stack.broker.start()
+        for pid in self._frozen:
+            send_signal(pid, signal.SIGCONT)
 
 
 class Database(Fault):

@@ -205,7 +205,7 @@ class Stack:
             "DATABASE_URL": f"postgresql://aurea@127.0.0.1:{self.proxy.port}/postgres",
             "AUREA_OUTBOX_DIR": str(self.outbox),
             "AUREA_DELIVERY": self._delivery,
-            "AUREA_FLUSH_INTERVAL_SECONDS": "0.2",
+            "AUREA_FLUSH_INTERVAL_SECONDS": "0.05",
             "AUREA_RETENTION_DAYS": f"{RETENTION_DAYS}",
             "AUREA_RESEND_SECONDS": f"{RESEND_SECONDS}",
             "AUREA_WRITER_VISIBILITY_TIMEOUT_SECONDS": f"{WRITER_VISIBILITY_SECONDS}",

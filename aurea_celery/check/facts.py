@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import time
 from dataclasses import dataclass
@@ -9,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aurea_celery.clock import now_us
+from aurea_celery.clock import now_us, to_us
 from aurea_celery.delivery.folders import outbox_root
-from aurea_celery.delivery.outbox_look import FoundFolder, OutboxLook, look_at_outbox, oldest_of_last
+from aurea_celery.delivery.outbox_look import FoundFolder, OutboxLook, events_in, look_at_outbox
 from aurea_celery.events import Source, clean_text
 from aurea_celery.price_lists import ListPrices, list_prices
 from aurea_celery.queue_look import address_of, bound_calls, waiting_messages
 from aurea_celery.settings import Settings
 from aurea_celery.storage.audit import audit
 from aurea_celery.storage.books import Books, ProcessBooks
-from aurea_celery.storage.pulse import Pulse
+from aurea_celery.storage.pulse import WRITING_SECONDS, Pulse
+from aurea_celery.storage.unwritten import Unwritten
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -70,11 +72,21 @@ class Facts:
         """How many messages wait in the queue, where that is known."""
         return self.broker.messages if self.broker else None
 
+    def missing_of(self, process: ProcessBooks) -> int:
+        """Return how much of what is pending is nowhere: neither in an outbox of its host, nor in the queue.
+
+        That is known of the processes of this host. A writer may have it in hand for a moment.
+        """
+        is_recent = process.seconds_unseen is None or process.seconds_unseen < WRITING_SECONDS
+        if process.host != self.host or self.held is None or is_recent or self.messages != 0:
+            return 0
+        return process.pending - self.held.events.get(process.source_id, 0)
+
 
 def gather(database_url: str, settings: Settings, app: Celery | None, *, every_process: bool = False) -> Facts:
     """Look at everything; ``app`` is the way to the broker, None where none is known.
 
-    What is found to wait for a writer may be just about to be written: then it is looked at once more.
+    What is found to wait for a writer, or to be missing, may be about to be written: then it is looked at once more.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -82,7 +94,8 @@ def gather(database_url: str, settings: Settings, app: Celery | None, *, every_p
         SchemaMismatch: If the tables are missing, older or newer.
     """
     facts = _look(database_url, settings, app, every_process)
-    if facts.messages and facts.pulse.writer(facts.messages) == "silent":
+    waits_for_a_writer = facts.messages and facts.pulse.writer(facts.messages) == "silent"
+    if waits_for_a_writer or any(facts.missing_of(process) for process in facts.processes):
         time.sleep(SECOND_LOOK_SECONDS)
         facts = _look(database_url, settings, app, every_process)
     return facts
@@ -95,9 +108,13 @@ def _look(database_url: str, settings: Settings, app: Celery | None, every_proce
         with app.connection_for_write(settings.broker_url or None, connect_timeout=timeout, heartbeat=0) as connection:
             outbox = look_at_outbox(outbox_root(connection, settings))
             broker = _ask(bound_calls(connection, timeout), settings.queue)
-    found = {one.source.source_id: one for one in outbox.folders} if outbox else {}
-    audited = audit(database_url, found.keys(), every_process=every_process)
-    processes = _with_found(audited.processes, found)
+    found = _by_process(outbox.folders) if outbox else {}
+    events = {
+        source_id: itertools.chain.from_iterable(events_in(one.path) for one in folders)
+        for source_id, folders in found.items()
+    }
+    audited = audit(database_url, events, every_process=every_process)
+    processes = _with_found(audited.processes, {source_id: _newest(folders) for source_id, folders in found.items()})
     return Facts(
         host=clean_text(socket.gethostname()),
         queue=settings.queue,
@@ -107,7 +124,7 @@ def _look(database_url: str, settings: Settings, app: Celery | None, every_proce
         rows_in_default=audited.rows_in_default,
         pulse=audited.pulse,
         broker=broker,
-        held=_held(outbox, found, processes) if outbox else None,
+        held=_held(outbox, processes, audited.unwritten) if outbox else None,
         list_prices=list_prices(audited.fetched_prices),
     )
 
@@ -120,14 +137,24 @@ def _ask(connection: Connection, queue: str) -> Broker:
     return Broker(url=address_of(connection), messages=messages)
 
 
-def _with_found(known: list[ProcessBooks], found: dict[str, FoundFolder]) -> list[ProcessBooks]:
+def _by_process(folders: list[FoundFolder]) -> dict[str, list[FoundFolder]]:
+    """Group folders by their process, which may have begun a new one."""
+    found: dict[str, list[FoundFolder]] = {}
+    for one in folders:
+        found.setdefault(one.source.source_id, []).append(one)
+    return found
+
+
+def _newest(folders: list[FoundFolder]) -> Source:
+    """Return the process of some folders as the one says that knows most."""
+    return max((one.source for one in folders), key=lambda source: source.captured)
+
+
+def _with_found(known: list[ProcessBooks], found: dict[str, Source]) -> list[ProcessBooks]:
     """The books of processes, with what their outboxes say and no message has told yet."""
-    new = [
-        _new_books(one.source)
-        for one in found.values()
-        if one.source.source_id not in {book.source_id for book in known}
-    ]
-    return [_told(book, found[book.source_id].source) if book.source_id in found else book for book in known + new]
+    known_ids = {book.source_id for book in known}
+    new = [_new_books(source) for source_id, source in found.items() if source_id not in known_ids]
+    return [_told(book, found[book.source_id]) if book.source_id in found else book for book in known + new]
 
 
 def _told(book: ProcessBooks, source: Source) -> ProcessBooks:
@@ -172,14 +199,17 @@ def _grown(books: Books, before: list[ProcessBooks], after: list[ProcessBooks]) 
     )
 
 
-def _held(outbox: OutboxLook, found: dict[str, FoundFolder], processes: list[ProcessBooks]) -> Held:
-    """Of the processes whose folder is here, what is not written; an event stays there until it is."""
-    events = {one.source_id: one.pending for one in processes if one.source_id in found}
-    ended = [oldest_of_last(found[source_id].path, count) for source_id, count in events.items() if count]
-    ended_at_us = min((moment for moment in ended if moment is not None), default=None)
+def _held(outbox: OutboxLook, processes: list[ProcessBooks], unwritten: dict[str, Unwritten]) -> Held:
+    """What the outboxes hold that is not written; an event stays there until it is, so that others are held too."""
+    events = {
+        one.source_id: min(one.pending, unwritten[one.source_id].count)
+        for one in processes
+        if one.source_id in unwritten
+    }
+    oldest_at = min((one.oldest_at for one in unwritten.values() if one.oldest_at), default=None)
     return Held(
         root=str(outbox.root),
         events=events,
-        oldest_seconds=None if ended_at_us is None else max(0.0, (now_us() - ended_at_us) / 1e6),
+        oldest_seconds=None if oldest_at is None else max(0.0, (now_us() - to_us(oldest_at)) / 1e6),
         unreadable=outbox.unreadable,
     )

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from aurea_celery.check.facts import Facts
 from aurea_celery.storage.books import ProcessBooks
-from aurea_celery.storage.pulse import WRITING_SECONDS, counted, duration, executions
+from aurea_celery.storage.pulse import counted, duration, executions
 
 MOST_NAMED = 3
 
@@ -52,15 +52,14 @@ class Finding(NamedTuple):
 
 def findings(facts: Facts) -> list[Finding]:
     """What was found, the worst first; that everything is accounted for if that is all there is to say."""
-    missing = [one for one in facts.processes if _is_missing(one, facts)]
     found: list[tuple[Kind, str | None]] = [
         ("nobody_writes", _nobody_writes(facts)),
-        ("missing", _missing(missing, facts)),
+        ("missing", _missing(facts)),
         ("dropped", _dropped(facts)),
         ("sums_wrong", _sums_wrong(facts)),
         ("broker_silent", _broker_silent(facts)),
         ("outbox_unreadable", _outbox_unreadable(facts)),
-        ("on_the_way", _on_the_way(missing, facts)),
+        ("on_the_way", _on_the_way(facts)),
     ]
     said = [Finding(kind, sentence) for kind, sentence in found if sentence]
     return said or [Finding("accounted_for", _accounted_for(facts))]
@@ -72,20 +71,11 @@ def _nobody_writes(facts: Facts) -> str | None:
     return facts.pulse.why_silent(facts.messages, facts.queue)
 
 
-def _is_missing(process: ProcessBooks, facts: Facts) -> bool:
-    """Whether what is pending is nowhere: neither in an outbox of its host, which is this one, nor in the queue.
-
-    A writer may have it in hand for a moment.
-    """
-    is_elsewhere = process.host != facts.host or facts.held is None or process.source_id in facts.held.events
-    is_recent = process.seconds_unseen is None or process.seconds_unseen < WRITING_SECONDS
-    return bool(process.pending) and not is_elsewhere and not is_recent and facts.messages == 0
-
-
-def _missing(missing: list[ProcessBooks], facts: Facts) -> str | None:
+def _missing(facts: Facts) -> str | None:
+    missing = [one for one in facts.processes if facts.missing_of(one)]
     if not missing or facts.held is None:
         return None
-    said = executions(_pending(missing), "is missing", "are missing")
+    said = executions(_missing_count(facts), "is missing", "are missing")
     return f"{said}, captured on host {_names(missing)}: neither in {facts.queue} nor in the outbox {facts.held.root}"
 
 
@@ -121,12 +111,10 @@ def _outbox_unreadable(facts: Facts) -> str | None:
     return f"{said} in {facts.held.root}; run this as the user who owns them"
 
 
-def _on_the_way(missing: list[ProcessBooks], facts: Facts) -> str | None:
+def _on_the_way(facts: Facts) -> str | None:
     """What is not written and not missing; what is sent and not committed is in an outbox and in the queue."""
-    held = facts.held.events if facts.held else {}
-    others = [one for one in facts.processes if one.pending and one.source_id not in held and one not in missing]
-    places = [place for place in (_in_the_queue(facts), _in_the_outbox(facts), _with_others(others, facts)) if place]
-    count = facts.books.pending - _pending(missing)
+    places = [place for place in (_in_the_queue(facts), _in_the_outbox(facts), _with_others(facts)) if place]
+    count = facts.books.pending - _missing_count(facts)
     if count:
         return f"{executions(count, 'is on its way', 'are on their way')}: {', '.join(places)}"
     if facts.messages:
@@ -145,11 +133,14 @@ def _in_the_outbox(facts: Facts) -> str | None:
     return f"{facts.held.count:,} in the outbox of this host{age}"
 
 
-def _with_others(processes: list[ProcessBooks], facts: Facts) -> str | None:
+def _with_others(facts: Facts) -> str | None:
     """Of what is in no outbox of this host, whose it is."""
     if facts.broker is None:
         return "to see where, name the app: celery -A yourapp aurea check"
-    return f"{_pending(processes):,} of host {_names(processes)} in no outbox of this host" if processes else None
+    held = facts.held.events if facts.held else {}
+    counts = [one.pending - held.get(one.source_id, 0) - facts.missing_of(one) for one in facts.processes]
+    others = [one for one, count in zip(facts.processes, counts, strict=True) if count]
+    return f"{sum(counts):,} of host {_names(others)} in no outbox of this host" if others else None
 
 
 def _accounted_for(facts: Facts) -> str:
@@ -161,8 +152,8 @@ def _accounted_for(facts: Facts) -> str:
     return f"Everything is accounted for: {captured}, {books.written:,} written{rejected}"
 
 
-def _pending(processes: Collection[ProcessBooks]) -> int:
-    return sum(process.pending for process in processes)
+def _missing_count(facts: Facts) -> int:
+    return sum(facts.missing_of(process) for process in facts.processes)
 
 
 def _names(processes: Collection[ProcessBooks]) -> str:

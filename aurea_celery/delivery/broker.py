@@ -8,12 +8,15 @@ Redis, and passes through every signal handler of the host. Here each network ca
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
 from kombu import Producer, Queue
 
+from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.receipts import NOTHING, Received, read_answers
 from aurea_celery.queue_look import bound_calls
 from aurea_celery.settings import Settings
@@ -31,6 +34,10 @@ RECEIPTS = ".receipts."
 """In the name of a queue for receipts, after that of the writer's queue: nowhere else a writer answers to."""
 
 RECEIPT_QUEUE_SECONDS = 600.0
+EXPIRING_DRIVERS = frozenset({"amqp", "redis"})
+"""Where a queue goes away by itself some time after its process. Elsewhere each process would leave one for ever."""
+
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 
 
 def metrics_queue(settings: Settings) -> Queue:
@@ -52,20 +59,95 @@ def receipt_queue(name: str) -> Queue:
     return Queue(name, routing_key=name, durable=True, expires=RECEIPT_QUEUE_SECONDS)
 
 
+class _Receipts:
+    """Whether receipts are asked for: not for a while where their queue fails although what was sent has arrived.
+
+    They are an optimisation, and nothing that goes wrong with them keeps anything from being sent.
+    """
+
+    def __init__(self, queue: str | None) -> None:
+        self._queue = queue
+        self._has_failed = False
+        self._off_until = 0.0
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    @property
+    def queue(self) -> str | None:
+        """Where they come to; None while they are not asked for."""
+        return None if time.monotonic() < self._off_until else self._queue
+
+    def give_up(self) -> None:
+        """Never ask for them here."""
+        self._queue = None
+
+    def note_answer(self) -> None:
+        """Note that the queue can be used."""
+        self._has_failed, self._pause_seconds = False, FIRST_PAUSE_SECONDS
+
+    def note_failure(self, error: Exception) -> None:
+        """Note that the queue could not be used; the broker itself may be away."""
+        self._has_failed = True
+        self._error = type(error).__name__
+
+    def note_sending(self, *, is_sent: bool) -> None:
+        """Note whether the broker took a message; if it did after a failure of the queue, the queue is to blame."""
+        if self._has_failed and is_sent:
+            self._off_until = time.monotonic() + self._pause_seconds
+            self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
+            log_once_a_minute(
+                "receipts",
+                logging.WARNING,
+                "aurea-celery: cannot use the queue for receipts %s (%s); events are sent without, and no budget is "
+                "enforced. Allow it to be made and read, or set aurea_keep_sent_seconds to 0",
+                self._queue,
+                self._error,
+            )
+        self._has_failed = False
+
+
 class Broker:
     """Sends what the writer is to do, and takes and sends receipts. Used by one thread at a time.
 
-    ``reply_to`` is where receipts are asked for; None if they are not.
+    ``receipts`` is the queue that receipts come to; None if they are not asked for.
     """
 
-    def __init__(self, app: Celery, settings: Settings, reply_to: str | None = None) -> None:
-        self.reply_to = reply_to
+    def __init__(self, app: Celery, settings: Settings, receipts: str | None = None) -> None:
+        self._receipts = _Receipts(receipts)
         self._known_queues: set[str] = set()
         self._app = app
         self._settings = settings
         self._queue = metrics_queue(settings)
         self._connection: Connection | None = None
         self._producer: Producer | None = None
+
+    @property
+    def reply_to(self) -> str | None:
+        """Where receipts are asked for; None if they are not, or cannot be."""
+        return self._receipts.queue
+
+    def open_receipts(self) -> str | None:
+        """Make sure that receipts can come before the first is asked for; where to, None if they cannot.
+
+        Raises:
+            Exception: Whatever the transport raises if the broker is away; a failure of the queue is none.
+        """
+        if self.reply_to is None:
+            return None
+        try:
+            driver = self._driver
+        except BaseException:
+            self.close()
+            raise
+        if driver not in EXPIRING_DRIVERS:
+            self._receipts.give_up()
+            return None
+        try:
+            self._declared(self.reply_to)
+        except Exception as error:
+            self.close()
+            self._receipts.note_failure(error)
+            return None
+        return self.reply_to
 
     def send(self, batch: bytes, event_count: int) -> None:
         """Publish a batch and return once the broker has it.
@@ -101,8 +183,10 @@ class Broker:
                 retry=False,
             )
         except BaseException:
+            self._receipts.note_sending(is_sent=False)
             self.close()
             raise
+        self._receipts.note_sending(is_sent=True)
         return message_id
 
     def waiting_messages(self) -> int:
@@ -130,10 +214,14 @@ class Broker:
             return NOTHING
         try:
             queue = self._declared(self.reply_to)
-            return read_answers([message.payload for message in iter(lambda: queue.get(no_ack=True), None)])
-        except BaseException:
+            bodies = [message.body for message in iter(lambda: queue.get(no_ack=True), None)]
+            self._receipts.note_answer()
+        except BaseException as error:
             self.close()
+            if isinstance(error, Exception):
+                self._receipts.note_failure(error)
             raise
+        return read_answers(bodies)
 
     def answer(self, reply_to: str, answer: object) -> None:
         """Send the receipt of a batch, and what else was asked for.
@@ -142,11 +230,26 @@ class Broker:
             Exception: Whatever the transport raises.
         """
         try:
-            self._declared(reply_to)
-            self._connected().publish(answer, exchange="", routing_key=reply_to, serializer="json", retry=False)
+            if self._driver != "amqp":  # there the queue keeps its time itself, and its reader has made it
+                self._declared(reply_to)
+            # Encoded here: what the app has made of its serializers, or allows of them, does not matter.
+            self._connected().publish(
+                msgspec.json.encode(answer),
+                exchange="",
+                routing_key=reply_to,
+                content_type="application/json",
+                content_encoding="utf-8",
+                retry=False,
+            )
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _driver(self) -> str:
+        """What kind of broker this is, as kombu names it."""
+        connection: Any = self._connected().connection
+        return str(connection.transport.driver_type)
 
     def _declared(self, name: str) -> Any:
         """A queue for receipts, declared once per connection, so that Redis knows when it goes."""

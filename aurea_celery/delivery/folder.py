@@ -20,7 +20,7 @@ import msgspec
 
 from aurea_celery.delivery.receipts import InFlight
 from aurea_celery.delivery.records import CALL, DONE, LEFT, OPEN, VOID, LeftOut, close, unpack
-from aurea_celery.delivery.segment import Parcel, Place, read_segment
+from aurea_celery.delivery.segment import Parcel, Place, read_segment, segment_name
 from aurea_celery.events import Source, Verdict
 
 LOCK = "lock"
@@ -72,6 +72,7 @@ class Folder:
         self.is_closed = False
         self._place = Place()
         self._kept_from = 0
+        self._sent_bytes: dict[int, int] = {}  # by segment, of those that are sent to their end and still there
         self._lock_fd = -1
         self.adopted_at = 0.0
 
@@ -102,10 +103,8 @@ class Folder:
 
         The list of segments is taken before reading: when a later one is already there, this one is complete.
         """
-        segments = self._segments()
+        segments = self._segments(self._place.segment)
         for segment in segments:
-            if segment < self._place.segment:
-                continue
             parcel = read_segment(self._path_of(segment), self._begin_of(segment), limit)
             if parcel is None:
                 continue
@@ -116,25 +115,38 @@ class Folder:
 
     def commit(self, parcel: Parcel, batch_id: str | None = None) -> None:
         """The broker has confirmed a parcel; as part of a named batch it is kept until its receipt has come."""
+        segment = parcel.end.segment
         if batch_id is not None:
-            self.in_flight.add(batch_id, self._place)
+            self.in_flight.add(batch_id, self._begin_of(segment))
+        if segment > self._place.segment:
+            self._sent_bytes[self._place.segment] = self._place.offset
         self._place = parcel.end
         self.remove_sent()
 
     def send_again(self) -> None:
         """What has no receipt was lost: the next :meth:`read` begins there, unless somebody has removed it."""
-        begins = self.in_flight.begins
-        ends = [*begins[1:], self._place]
-        there = (begin for begin, end in zip(begins, ends, strict=True) if self._path_of(end.segment).exists())
+        there = (begin for begin in self.in_flight.begins if self._path_of(begin.segment).exists())
         self._place = next(there, self._place)
         self.in_flight.send_again()
         self.is_closed = False
 
+    def trust_broker(self, *, after_seconds: float, most_bytes: int) -> None:
+        """Leave to the broker what nobody has answered for too long, and what takes too much of the disk."""
+        self.in_flight.trust(after_seconds)
+        excess = sum(self._sent_bytes.values()) - most_bytes
+        for segment, size in tuple(self._sent_bytes.items()):
+            if excess <= 0:
+                break
+            self.in_flight.trust_segment(segment)
+            excess -= size
+        self.remove_sent()
+
     def remove_sent(self) -> None:
         """Remove the segments of which everything has arrived."""
-        keep_from = (*self.in_flight.begins, self._place)[0].segment
+        keep_from = (self.in_flight.oldest or self._place).segment
         if keep_from > self._kept_from:
             self._kept_from = keep_from
+            self._sent_bytes = {segment: size for segment, size in self._sent_bytes.items() if segment >= keep_from}
             for segment in self._segments():
                 if segment < keep_from:
                     self._path_of(segment).unlink(missing_ok=True)
@@ -199,18 +211,21 @@ class Folder:
             return {path.name for path in self.path.iterdir()} <= {LOCK}
         return True
 
-    def _segments(self) -> list[int]:
+    def _segments(self, first: int = 0) -> list[int]:
+        """Return the numbers of the segments from a number on, in their order; those before may be many."""
         try:
-            return sorted(int(entry.name[:-4]) for entry in os.scandir(self.path) if entry.name.endswith(".seg"))
+            names = os.listdir(self.path)  # noqa: PTH208 - names only
         except FileNotFoundError:
             return []
+        first_name = segment_name(first)
+        return sorted(int(name[:-4]) for name in names if name >= first_name and name.endswith(".seg"))
 
     def _begin_of(self, segment: int) -> Place:
         """Where reading a segment begins: where the last read ended, or at its first line."""
         return self._place if segment == self._place.segment else self._place._replace(segment=segment, offset=0)
 
     def _path_of(self, segment: int) -> Path:
-        return self.path / f"{segment:010d}.seg"
+        return self.path / segment_name(segment)
 
 
 def _verdict_on(event_id: str | None, opened: dict[str, OpenExecution], verdict_on: VerdictOn) -> Verdict | None:

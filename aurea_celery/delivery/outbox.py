@@ -30,6 +30,7 @@ from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
 from aurea_celery.delivery.overflow import Overflow
 from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, Head, LeftOut, RecordedCall, pack
+from aurea_celery.delivery.segment import segment_name
 from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
 
 R = TypeVar("R")
@@ -62,7 +63,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._is_busy = False
         self._lock_fd = self._segment_fd = -1
-        self._segment = self._segment_events = self._segment_size = self._carried_size = 0
+        self._segment = self._segment_events = self._segment_size = self._carried_size = self._room = 0
         self._captured = self._in_memory = 0
         self._dropped: Counter[str] = Counter()
         self._left_out: Counter[Omission] = Counter()
@@ -250,6 +251,7 @@ class Outbox:
             os.ftruncate(self._segment_fd, self._segment_size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._segment_size += written
+        self._room -= written
 
     def _ready(self) -> bool:
         """Whether there is a segment to write to; begins one if there is none and the disk allows."""
@@ -280,8 +282,12 @@ class Outbox:
         )
 
     def _is_full(self) -> bool:
-        # A list, and not an iterator that an interruption would leave open.
-        if sum(_size_of(self.path / name) for name in os.listdir(self.path)) < self._max_bytes:  # noqa: PTH208
+        """Whether the folder holds all that it may; looked up only after as much was written as there was room for."""
+        if self._room <= 0:
+            # A list, and not an iterator that an interruption would leave open.
+            held = sum(_size_of(self.path / name) for name in os.listdir(self.path))  # noqa: PTH208
+            self._room = self._max_bytes - held
+        if self._room > 0:
             return False
         self._closed_until = time.monotonic() + RETRY_SECONDS
         log_once_a_minute(
@@ -369,7 +375,7 @@ class Outbox:
                 os.close(descriptor)
 
     def _path_of(self, segment: int) -> Path:
-        return self.path / f"{segment:010d}.seg"
+        return self.path / segment_name(segment)
 
 
 def _size_of(path: Path) -> int:

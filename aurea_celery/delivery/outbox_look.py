@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from aurea_celery.delivery.records import DONE, unpack
+from aurea_celery.delivery.records import DONE, Record, unpack
 from aurea_celery.delivery.segment import Place, read_segment
-from aurea_celery.events import Microseconds, Source
+from aurea_celery.events import Identifier, Microseconds, Source
 
 
 class FoundFolder(NamedTuple):
@@ -30,6 +32,7 @@ class OutboxLook(NamedTuple):
 
 
 class _Ended(msgspec.Struct):
+    event_id: Identifier
     ended_at_us: Microseconds
 
 
@@ -55,20 +58,21 @@ def look_at_outbox(root: Path) -> OutboxLook | None:
     return OutboxLook(root, folders, unreadable)
 
 
-def oldest_of_last(path: Path, count: int) -> int | None:
-    """When the oldest of a folder's last events ended, in microseconds since the epoch; None if it is not there."""
-    left, payload = count, None
-    try:
-        for segment in _segments(path):
-            events = [record.payload for record in unpack(segment.read_bytes()) if record.kind == DONE]
-            if events:
-                payload = events[max(0, len(events) - left)]
-            left -= len(events)
-            if left <= 0:
-                break
-    except OSError:  # sent and removed meanwhile
-        pass
-    return msgspec.json.decode(payload, type=_Ended).ended_at_us if payload else None
+def events_in(path: Path) -> Iterator[list[tuple[str, int]]]:
+    """Yield the finished events that a folder holds, segment by segment: their ids and when they ended.
+
+    A segment that is sent and removed meanwhile holds none any more.
+    """
+    for segment in _segments(path):
+        with contextlib.suppress(OSError):
+            yield [key for record in unpack(segment.read_bytes()) if record.kind == DONE for key in _key_of(record)]
+
+
+def _key_of(record: Record) -> Iterator[tuple[str, int]]:
+    """Yield what tells an event from every other, if a release that we know has written it."""
+    with contextlib.suppress(msgspec.DecodeError):
+        ended = msgspec.json.decode(record.payload, type=_Ended)
+        yield ended.event_id, ended.ended_at_us
 
 
 def _source_of(path: Path) -> Source | None:
@@ -81,6 +85,8 @@ def _source_of(path: Path) -> Source | None:
 
 
 def _segments(path: Path) -> list[Path]:
-    """A folder's segments, newest first."""
-    names = sorted((name for name in os.listdir(path) if name.endswith(".seg")), reverse=True)  # noqa: PTH208 - names only
-    return [path / name for name in names]
+    """Return a folder's segments, newest first; none once it is sent and removed."""
+    with contextlib.suppress(FileNotFoundError):
+        names = sorted((name for name in os.listdir(path) if name.endswith(".seg")), reverse=True)  # noqa: PTH208 - names only
+        return [path / name for name in names]
+    return []

@@ -18,8 +18,8 @@ from aurea_celery.delivery.budgets import BudgetQuestions
 from aurea_celery.delivery.endings import VERDICT_SECONDS, Endings
 from aurea_celery.delivery.folder import Folder, OpenExecution
 from aurea_celery.delivery.folders import Folders
-from aurea_celery.delivery.outbox import SEGMENT_BYTES, Outbox
-from aurea_celery.delivery.receipts import NOTHING
+from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.delivery.receipts import NOTHING, Received
 from aurea_celery.delivery.segment import Parcel
 from aurea_celery.delivery.sender import Backlog, Sender, note_no_answer
 from aurea_celery.events import Source, encode_batch
@@ -54,7 +54,7 @@ class Publisher:
         self._backlog = Backlog(sender, settings)
         self._is_answered = False
         self._stop_at = self._gone_at = 0.0
-        self._most_in_flight = max(1, settings.outbox_max_bytes // (2 * SEGMENT_BYTES))
+        self._most_sent_bytes = settings.outbox_max_bytes // 2
 
     @property
     def is_backing_off(self) -> bool:
@@ -179,9 +179,11 @@ class Publisher:
 
     def _send(self, batch: list[tuple[Source, list[bytes]]]) -> str | None:
         """Send one message; its name, if a receipt will come."""
-        reply_to = self._sender.reply_to
+        reply_to = self._sender.open_receipts()
         batch_id = new_event_id() if reply_to else None
         asks = self._asks and self._budgets.may_ask()
+        if not batch and not asks:
+            return None
         message = encode_batch(
             batch,
             batch_id=batch_id,
@@ -203,15 +205,22 @@ class Publisher:
     def _take_answers(self) -> None:
         """Let go of what has arrived, and send again what the broker has lost."""
         waiting = [folder for folder in self._folders if len(folder.in_flight)]
-        received = self._sender.receive() if waiting or self._budgets.is_waiting else NOTHING
+        received = self._receive() if waiting or self._budgets.is_waiting else NOTHING
         self._is_answered = self._is_answered or bool(received.batch_ids)
         self._budgets.take(received.budgets)
         for folder in waiting:
             folder.in_flight.receive(received.batch_ids)
-            folder.in_flight.trust(after_seconds=self._settings.keep_sent_seconds, most=self._most_in_flight)
+            folder.trust_broker(after_seconds=self._settings.keep_sent_seconds, most_bytes=self._most_sent_bytes)
             if folder.in_flight.is_overdue(self._settings.resend_seconds) and self._is_lost(folder):
                 folder.send_again()
-            folder.remove_sent()
+
+    def _receive(self) -> Received:
+        """Return what writers have answered; what goes wrong there does not keep anything from being sent."""
+        try:
+            return self._sender.receive()
+        except Exception:
+            fault_counts["aurea_celery.delivery.publisher"] += 1
+            return NOTHING
 
     def _is_lost(self, folder: Folder) -> bool:
         """Whether what waits for its receipt is no longer with the broker; it keeps what it has in order."""

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,15 +31,16 @@ class Received(NamedTuple):
 NOTHING = Received(set(), [])
 
 
-def read_answers(answers: Iterable[Any]) -> Received:
-    """Read answers: the name of a batch, or with it what the sender has asked for; others are passed over."""
+def read_answers(bodies: Iterable[str | bytes]) -> Received:
+    """Read answers: the name of a batch, or with it what the sender has asked for; others are passed over.
+
+    They are JSON, whatever the app accepts from others.
+    """
     received = Received(set(), [])
-    for answer in answers:
-        if isinstance(answer, str):
-            received.batch_ids.add(answer)
-            continue
-        with contextlib.suppress(msgspec.ValidationError):
-            known = msgspec.convert(answer, _Answer)
+    for body in bodies:
+        with contextlib.suppress(msgspec.DecodeError):
+            answer = msgspec.json.decode(body, type=str | _Answer)
+            known = _Answer(answer) if isinstance(answer, str) else answer
             received.batch_ids.add(known.batch_id)
             if known.budgets is not None:
                 received.budgets.append(known.budgets)
@@ -66,11 +67,16 @@ class InFlight:
 
     def __init__(self) -> None:
         self._sent: deque[_Sent] = deque()
-        self._unanswered_since = 0.0
+        self._answered_at = float("-inf")
         self._times_sent_again = 0
 
     def __len__(self) -> int:
         return len(self._sent)
+
+    @property
+    def oldest(self) -> Place | None:
+        """Where the oldest of it begins; None if there is nothing."""
+        return self._sent[0].begin if self._sent else None
 
     @property
     def begins(self) -> list[Place]:
@@ -84,18 +90,17 @@ class InFlight:
 
     def add(self, batch_id: str, begin: Place) -> None:
         """A batch was sent."""
-        now = time.monotonic()
-        if not self._sent and not self._times_sent_again:
-            self._unanswered_since = now
-        self._sent.append(_Sent(batch_id, begin, now))
+        self._sent.append(_Sent(batch_id, begin, time.monotonic()))
 
     def receive(self, batch_ids: set[str]) -> None:
         """Receipts have come."""
+        if not batch_ids:
+            return
         for one in self._sent:
             one.is_received = one.is_received or one.batch_id in batch_ids
         while self._sent and self._sent[0].is_received:
             self._sent.popleft()
-            self._unanswered_since, self._times_sent_again = time.monotonic(), 0
+            self._answered_at, self._times_sent_again = time.monotonic(), 0
 
     def is_overdue(self, seconds: float) -> bool:
         """Whether the oldest has waited for so long, or for twice as long after each time that it was sent again."""
@@ -106,10 +111,13 @@ class InFlight:
         self._sent.clear()
         self._times_sent_again += 1
 
-    def trust(self, *, after_seconds: float, most: int) -> None:
-        """Leave to the broker what nobody has answered for too long, and what is too much to keep."""
-        if self._sent and time.monotonic() - self._unanswered_since > after_seconds:
-            self._sent.clear()
-            self._times_sent_again = 0
-        while len(self._sent) > most:
+    def trust(self, after_seconds: float) -> None:
+        """Leave to the broker what was sent so long ago, if nobody has answered since."""
+        until = time.monotonic() - after_seconds
+        while self._sent and max(self._sent[0].at, self._answered_at) < until:
+            self._sent.popleft()
+
+    def trust_segment(self, segment: int) -> None:
+        """Leave to the broker what was sent of a segment, and of those before it."""
+        while self._sent and self._sent[0].begin.segment <= segment:
             self._sent.popleft()

@@ -32,6 +32,11 @@ class Parcel(NamedTuple):
     has_more: bool
 
 
+def segment_name(segment: int) -> str:
+    """Return the name of a segment's file; names sort as their numbers do."""
+    return f"{segment:010d}.seg"
+
+
 def read_segment(path: Path, begin: Place, limit: int) -> Parcel | None:
     """What a segment holds from a place on, at most ``limit`` events; None if that is nothing.
 

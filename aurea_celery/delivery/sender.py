@@ -21,6 +21,9 @@ class Sender(Protocol):
     def reply_to(self) -> str | None:
         """Where receipts are asked for, if they are."""
 
+    def open_receipts(self) -> str | None:
+        """Make sure that receipts can come; where to, None if they cannot."""
+
     def send(self, batch: bytes, event_count: int) -> None:
         """Publish a batch and return once the broker has it, or raise."""
 

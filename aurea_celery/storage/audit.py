@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -14,17 +15,22 @@ from aurea_celery.storage.database import check_schema, create_engine, translati
 from aurea_celery.storage.prices import Edition, edition_without_data
 from aurea_celery.storage.pulse import Pulse, read_pulse
 from aurea_celery.storage.queries import rollup_differences
+from aurea_celery.storage.unwritten import EventKey, Unwritten, find_unwritten
+
+NO_OUTBOXES: Mapping[str, Iterable[Collection[EventKey]]] = MappingProxyType({})
 
 
 class Audit(Struct, frozen=True, kw_only=True):
     """The books, and how many sums of each rollup differ from what they are made of.
 
-    ``processes`` are those that were asked for, and those of which something is missing; ``fetched_prices`` is the
-    edition of the list prices that was fetched, and when.
+    ``processes`` are those that were asked for, and those of which something is missing; ``unwritten`` is what is not
+    written of the events in their outboxes; ``fetched_prices`` is the edition of the list prices that was fetched, and
+    when.
     """
 
     books: Books
     processes: list[ProcessBooks]
+    unwritten: dict[str, Unwritten]
     pulse: Pulse
     rollup_differences: dict[str, int]
     rows_in_default: int
@@ -36,8 +42,15 @@ class Audit(Struct, frozen=True, kw_only=True):
         return not self.books.dropped and not self.rollup_differences
 
 
-def audit(url: str, source_ids: Collection[str] = (), *, every_process: bool = False) -> Audit:
+def audit(
+    url: str, outboxes: Mapping[str, Iterable[Collection[EventKey]]] = NO_OUTBOXES, *, every_process: bool = False
+) -> Audit:
     """Audit a database, as it is at one moment; reads every row, and takes as long as that takes.
+
+    Args:
+        url: The database.
+        outboxes: The events that are in the outboxes of some processes, in batches, by ``source_id``.
+        every_process: Whether the books of every process are returned, also where nothing is missing.
 
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
@@ -47,7 +60,8 @@ def audit(url: str, source_ids: Collection[str] = (), *, every_process: bool = F
     with at_one_moment(url) as connection:
         return Audit(
             books=read_books(connection),
-            processes=read_process_books(connection, source_ids, every_process=every_process),
+            processes=read_process_books(connection, outboxes.keys(), every_process=every_process),
+            unwritten={source_id: find_unwritten(connection, held) for source_id, held in outboxes.items()},
             pulse=read_pulse(connection),
             rollup_differences=rollup_differences(connection),
             rows_in_default=partitions.count_default(connection),

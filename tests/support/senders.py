@@ -47,6 +47,10 @@ class MemorySender:
             # Whoever closes an execution, and however often, makes the same event.
             assert self.events.setdefault(event.event_id, event) == event
 
+    def open_receipts(self) -> str | None:
+        """Where it was told that receipts go."""
+        return self.reply_to
+
     def receive(self) -> Received:
         """The receipts of what it took, and what it was told to say of budgets where that was asked."""
         received, self.to_receive = self.to_receive, set()

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aurea_celery.budget import BudgetState, BudgetStates
@@ -88,7 +89,8 @@ def test_answers_of_every_release_are_read() -> None:
     state = used_up()
     answers = ["old", {"batch_id": "new", "budgets": None}, {"batch_id": 7}, 7, {"batch_id": "told", "more": 1}]
 
-    received = read_answers([*answers, {"batch_id": "full", "budgets": {"has_budgets": True, "states": []}}])
+    full = {"batch_id": "full", "budgets": {"has_budgets": True, "states": []}}
+    received = read_answers([b"not JSON", *map(msgspec.json.encode, [*answers, full])])
 
     assert received.batch_ids == {"old", "new", "told", "full"}
     assert received.budgets == [told()]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurea_celery.delivery.folder import is_owned
-from aurea_celery.delivery.outbox_look import look_at_outbox, oldest_of_last
+from aurea_celery.delivery.outbox_look import events_in, look_at_outbox
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.delivery.records import HEAD, pack
 from aurea_celery.events import Source
@@ -43,16 +43,33 @@ def test_the_counters_are_those_of_the_process(
     outbox.close()
 
 
-def test_the_age_of_what_is_left(tmp_path: Path) -> None:
+def test_the_finished_events_that_a_folder_holds(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path, batch_events=3)
-    for number in range(8):
-        outbox.finish(make_event(ended_at_us=BASE_US + 1_500 + number))
+    events = [make_event(ended_at_us=BASE_US + 1_500 + number) for number in range(8)]
+    for event in events:
+        outbox.begin(event)
+        outbox.finish(event)
+    outbox.begin(make_event())
 
-    ages = [oldest_of_last(outbox.path, count) for count in (1, 2, 3, 8)]
+    found = [key for segment in events_in(outbox.path) for key in segment]
 
-    assert [age - BASE_US - 1_500 for age in ages if age is not None] == [7, 6, 5, 0]
-    assert oldest_of_last(outbox.path, 100) == BASE_US + 1_500, "some of it is there no more"
-    assert oldest_of_last(tmp_path / "gone", 1) is None
+    assert sorted(found) == sorted((event.event_id, event.ended_at_us) for event in events)
+    assert list(events_in(tmp_path / "gone")) == []
+    outbox.close()
+
+
+def test_what_was_sent_is_held_until_it_has_arrived(tmp_path: Path) -> None:
+    outbox, sender = make_outbox(tmp_path, batch_events=3), MemorySender()
+    sender.reply_to = "receipts"
+    publisher = Publisher(outbox, sender, Settings())
+    for _ in range(9):
+        outbox.finish(make_event())
+    publisher.ship()
+    held = sum(map(len, events_in(outbox.path)))
+    outbox.finish(make_event())
+    publisher.ship()
+
+    assert (held, sum(map(len, events_in(outbox.path)))) == (9, 1)
     outbox.close()
 
 
