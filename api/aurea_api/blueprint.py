@@ -10,7 +10,7 @@ from flask.blueprints import BlueprintSetupState
 from aurea_api import creation, exports, jobs, timeseries, totals
 from aurea_api.broker_queue import Queue
 from aurea_api.calls import Call, Services
-from aurea_api.description import OPENAPI, PAGE, show_openapi, show_page
+from aurea_api.description import OPENAPI, PAGE, Description, show_openapi, show_page
 from aurea_api.doors import Doors
 from aurea_api.errors import register_error_handlers
 from aurea_api.filters import Filters
@@ -98,8 +98,9 @@ def create_blueprint(database_url: str | None = None, *, doors: Doors | None = N
         if call not in JOB_CALLS.values():
             blueprint.add_url_rule(call.path, call.name, partial(call.serve, services), methods=[call.method])
     blueprint.add_url_rule(JOB_RULE, "job", partial(_serve_job, services))
+    description = Description(CALLS, asks_for_tokens=bool(doors.tokens))
     for path, show in ((OPENAPI, show_openapi), (PAGE, show_page)):
-        blueprint.add_url_rule(path, show.__name__, partial(show, CALLS, asks_for_tokens=bool(doors.tokens)))
+        blueprint.add_url_rule(path, show.__name__, partial(show, description))
     register_error_handlers(blueprint)
     return blueprint
 

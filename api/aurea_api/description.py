@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from flask import Response, render_template, request
 
 from aurea_api import openapi
 from aurea_api.calls import Call
+from aurea_api.forwarded import public_origin, public_path
 from aurea_api.responses import json_response
 
 OPENAPI, PAGE = "/openapi.json", "/docs"
@@ -26,7 +28,7 @@ class Field(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A call as the page shows it."""
+    """A call as the page shows it; ``curl`` is without the address of the API, which goes before ``target``."""
 
     call: Call
     summary: str
@@ -34,20 +36,44 @@ class Shown(NamedTuple):
     asked: list[Field]
     answered: list[Field]
     curl: str
+    target: str
 
 
-def show_openapi(calls: tuple[Call, ...], *, asks_for_tokens: bool) -> Response:
+class Description:
+    """The description of calls, made once: anyone may ask for it."""
+
+    def __init__(self, calls: tuple[Call, ...], *, asks_for_tokens: bool) -> None:
+        self._calls = calls
+        self._asks_for_tokens = asks_for_tokens
+
+    @cached_property
+    def openapi(self) -> dict[str, Any]:
+        """As OpenAPI, but for the place of the API."""
+        return openapi.describe(self._calls, asks_for_tokens=self._asks_for_tokens)
+
+    @cached_property
+    def shown(self) -> list[Shown]:
+        """For the page."""
+        schemas = self.openapi["components"]["schemas"]
+        return [_shown(call, schemas, asks_for_tokens=self._asks_for_tokens) for call in self._calls]
+
+
+def show_openapi(description: Description) -> Response:
     """The description, for programs."""
-    return json_response(openapi.describe(calls, _server(OPENAPI), asks_for_tokens=asks_for_tokens))
+    return json_response(description.openapi | {"servers": [{"url": public_path(request, OPENAPI) or "/"}]})
 
 
-def show_page(calls: tuple[Call, ...], *, asks_for_tokens: bool) -> Response:
+def show_page(description: Description) -> Response:
     """The description, for people: one page that needs no script and no other host."""
-    described = openapi.describe(calls, _server(PAGE), asks_for_tokens=asks_for_tokens)
-    schemas = described["components"]["schemas"]
-    shown = [_shown(call, schemas, asks_for_tokens=asks_for_tokens) for call in calls]
     style = render_template("aurea_api.css")
-    page = render_template("aurea_api.html", calls=shown, style=style, info=described["info"], errors=openapi.ERRORS)
+    page = render_template(
+        "aurea_api.html",
+        calls=description.shown,
+        address=public_origin(request) + public_path(request, PAGE),
+        style=style,
+        info=description.openapi["info"],
+        errors=openapi.ERRORS,
+    )
     response = Response(page, mimetype="text/html")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     response.headers["Content-Security-Policy"] = (
@@ -56,20 +82,18 @@ def show_page(calls: tuple[Call, ...], *, asks_for_tokens: bool) -> Response:
     return response
 
 
-def _server(path: str) -> str:
-    """Where the API is, as whoever asks sees it: the app's place and the blueprint's prefix."""
-    return (request.script_root + request.path).removesuffix(path)
-
-
 def _shown(call: Call, schemas: dict[str, Any], *, asks_for_tokens: bool) -> Shown:
     answer = {} if isinstance(call.answer, str) else schemas[call.answer.__name__]
+    parameters = openapi.parameters_of(call)
+    required = "&".join(f"{one['name']}={one['schema']['enum'][0]}" for one in parameters if _is_asked(one))
     return Shown(
         call=call,
         summary=openapi.summary_of(call),
-        parameters=openapi.parameters_of(call),
+        parameters=parameters,
         asked=_fields(call.body or {}, schemas),
         answered=_fields(answer, schemas),
         curl=_curl(call, asks_for_tokens=asks_for_tokens),
+        target=call.path.replace("{job_id}", "JOB") + (f"?{required}" if required else ""),
     )
 
 
@@ -102,14 +126,12 @@ def _kind(schema: dict[str, Any]) -> str:
 
 
 def _curl(call: Call, *, asks_for_tokens: bool) -> str:
-    required = [f"{one['name']}={one['schema']['enum'][0]}" for one in openapi.parameters_of(call) if _is_asked(one)]
     parts = []
     if asks_for_tokens and not call.is_open:
         parts.append("-H 'Authorization: Bearer TOKEN'")
     if call.body is not None:
         parts.append(f"-H 'Content-Type: application/json' -d '{json.dumps(call.body['examples'][0])}'")
-    path = call.path.replace("{job_id}", "JOB") + ("?" + "&".join(required) if required else "")
-    return "curl " + " \\\n    ".join([*parts, f"'{request.host_url.rstrip('/')}{_server(PAGE)}{path}'"])
+    return "curl " + "".join(f"{part} \\\n    " for part in parts)
 
 
 def _is_asked(parameter: dict[str, Any]) -> bool:

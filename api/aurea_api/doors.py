@@ -12,6 +12,7 @@ variable                     what it says
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -22,17 +23,11 @@ from aurea_api.tokens import Scope, Tokens
 from aurea_celery.errors import ConfigurationError
 
 LOCAL_NAMES = frozenset({"localhost", "ip6-localhost"})
-FORWARDED = (
-    "Forwarded",
-    "Via",
-    "X-Forwarded-For",
-    "X-Forwarded-Host",
-    "X-Forwarded-Proto",
-    "X-Real-IP",
-    "CF-Connecting-IP",
-    "True-Client-IP",
-)
-"""A request with one of these came through a proxy, which may have let in anyone."""
+FORWARDED = re.compile(r"(?:Forwarded|Via|X-Forwarded-.*|X-Real-IP|X-Client-IP|CF-Connecting-IP|True-Client-IP)", re.I)
+"""A request with one of these headers came through a proxy, which may have let in anyone."""
+
+AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII)
+"""A host in lower case, and its port (RFC 3986, section 3.2), without what the API is never asked by."""
 
 SCOPES: dict[str, Scope] = {"GET": "read", "HEAD": "read", "POST": "write"}
 ASK_WHO = {"WWW-Authenticate": 'Bearer realm="aurea"'}
@@ -73,7 +68,7 @@ class Doors(NamedTuple):
                 raise ConfigurationError(
                     "AUREA_API_CORS_ORIGINS must name origins such as https://grafana.example.com, without a path or *"
                 )
-        hosts = frozenset(name.lower() for name in _list(environ, "AUREA_API_HOSTS"))
+        hosts = frozenset(name.strip("[]").lower() for name in _list(environ, "AUREA_API_HOSTS"))
         return cls(Tokens.parse(environ.get("AUREA_API_TOKENS", "")), hosts, origins, is_guarded)
 
     def check(self, request: Request) -> None:
@@ -126,7 +121,7 @@ def is_local(request: Request) -> bool:
 
     A page from elsewhere can make a browser on this machine ask for it under a name of its own; that name is seen here.
     """
-    if any(name in request.headers for name in FORWARDED):
+    if any(FORWARDED.fullmatch(name) for name, _ in request.headers):
         return False
     return is_loopback(request.remote_addr or "") and is_loopback(_host(request))
 
@@ -145,11 +140,16 @@ def is_loopback(address: str) -> bool:
 
 
 def _host(request: Request) -> str:
-    """The name that was asked for, without its port."""
-    host = request.environ.get("HTTP_HOST") or request.environ.get("SERVER_NAME") or ""
-    if host.startswith("["):
-        return str(host[1:].partition("]")[0])
-    return str(host).partition(":")[0].lower()
+    """The name that was asked for, without its port; empty if what was asked for is not a host."""
+    host = request.environ.get("HTTP_HOST")
+    if host is None:  # HTTP/1.0: there is nothing but the address that we listen on
+        return str(request.environ.get("SERVER_NAME") or "")
+    found = AUTHORITY.fullmatch(str(host).lower())
+    if not found:
+        return ""
+    if found["ipv6"] is None:
+        return found["name"]
+    return found["ipv6"] if ":" in found["ipv6"] else ""
 
 
 def _token(request: Request) -> str | None:

@@ -56,7 +56,7 @@ def health(services: Services, _: NoQuery) -> Response:
 
 def _look(services: Services) -> Health:
     try:
-        with services.store.connect() as connection:
+        with services.store.probe() as connection:
             connection.execute(sa.text(f"SET LOCAL statement_timeout = '{MOST_STATEMENT_SECONDS}s'"))
             pulse = read_pulse(connection)
             listed = list_prices(edition_without_data(connection))

@@ -53,8 +53,8 @@ ERROR_HEADERS = {
 }
 
 
-def describe(calls: Sequence[Call], server: str, *, asks_for_tokens: bool) -> dict[str, Any]:
-    """The whole description, as a value that can be written as JSON."""
+def describe(calls: Sequence[Call], *, asks_for_tokens: bool) -> dict[str, Any]:
+    """The whole description, as a value that can be written as JSON; where the API is, is left out."""
     answers = [call.answer for call in calls if not isinstance(call.answer, str)]
     _, components = msgspec.json.schema_components([*answers, Error], ref_template=REF)
     schemas = {name: numbers(schema) for name, schema in components.items()} | {"Row": row_schema()}
@@ -72,7 +72,6 @@ def describe(calls: Sequence[Call], server: str, *, asks_for_tokens: bool) -> di
             "description": "Tokens, money and latency of every Celery job.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": server or "/"}],
         "tags": _tags(calls),
         "paths": paths,
         "components": {"schemas": schemas} | ({"securitySchemes": security} if asks_for_tokens else {}),

@@ -19,9 +19,8 @@ from aurea_celery.errors import AddressInUse, ConfigurationError
 from aurea_celery.settings import read_environment, read_port, require_database_url
 
 DEFAULT_HOST = "127.0.0.1"
-WORKERS, THREADS = 2, 4
-SLOW_CLIENT_SECONDS = 10  # without a byte from a client before it is left
-KEEP_ALIVE_SECONDS = 5
+WORKERS = 2
+SLOW_CLIENT_SECONDS = 10  # without a byte from or to a client before it is left
 STOP_SECONDS = 5  # for requests under way; a worker told to stop while it starts does not hear it and is killed then
 
 
@@ -66,8 +65,10 @@ def listen(host: str, port: int) -> socket.socket:
             ) from None
         reason = (error.strerror or type(error).__name__).partition(" (")[0].lower()
         raise ConfigurationError(f"cannot listen on {host}, port {port}: {reason}; choose another address") from None
-    # Connections inherit it from the listener: a client that sends half a request does not keep a thread for ever.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SLOW_CLIENT_SECONDS, 0))
+    # Connections inherit both from the listener: a client that sends half a body, or takes nothing of its answer, does
+    # not keep a thread for ever.
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        listener.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SLOW_CLIENT_SECONDS, 0))
     return listener
 
 
@@ -94,9 +95,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no type hi
             "bind": f"fd://{self._listener.detach()}",
             "workers": WORKERS,
             "worker_class": Worker,
-            "threads": THREADS,
             "graceful_timeout": STOP_SECONDS,
-            "keepalive": KEEP_ALIVE_SECONDS,
             "proc_name": "aurea-api",
             "control_socket_disable": True,
         }

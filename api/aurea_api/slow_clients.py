@@ -1,49 +1,82 @@
-"""Threads that wait for nobody's request for long, however few bytes a client sends at a time."""
+"""Threads that wait for nobody's request for long, however few bytes a client sends or takes at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]  # gunicorn has no type hints
+from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # gunicorn has no type hints
+from gunicorn.http.errors import NoMoreData  # type: ignore[import-untyped]  # the same
+from gunicorn.workers.sync import SyncWorker  # type: ignore[import-untyped]  # the same
 
+from aurea_api.connections import Connection, Connections
+
+THREADS, HEALTH_THREADS = 4, 2
 REQUEST_SECONDS = 30
 """A client has so long to send a request with its body: the largest batch takes that at 1.1 Mbit/s."""
 
+ANSWER_SECONDS = 120
+"""So long after its request a client must have its answer, unless that is an export."""
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type hints
-    """gunicorn's worker with threads, which has a time limit for each read and none for a whole request.
 
-    After the limit nothing more is read from a connection. An answer under way is sent to its end.
+class Worker(SyncWorker):  # type: ignore[misc]  # gunicorn has no type hints
+    """A gunicorn worker with threads that a request takes when its head has arrived, and leaves when it is answered.
+
+    Health has threads of its own, so that it is answered also while all others are busy. Each connection is for one
+    request.
     """
 
-    def init_process(self) -> None:
-        """Called by gunicorn in the new process; returns when that ends."""
-        self._begun: dict[socket.socket, float] = {}
-        self._lock = threading.Lock()
-        threading.Thread(target=self._watch, name="aurea-slow-clients", daemon=True).start()
-        super().init_process()
+    def run(self) -> None:
+        """Called by gunicorn in the new process; returns when that is to end."""
+        self._requests: dict[Connection, float] = {}
+        self._lock = Lock()
+        self._connections = Connections(self.sockets, self.PIPE)
+        calls = ThreadPoolExecutor(THREADS, "aurea-api")
+        health = ThreadPoolExecutor(HEALTH_THREADS, "aurea-health")
+        while self.alive and self.is_parent_alive():
+            self.notify()
+            for connection in self._connections.wait():
+                (health if connection.is_health else calls).submit(self._serve, connection)
+            self._cut_off_late()
+        self._connections.close()
+        for pool in (calls, health):
+            pool.shutdown()  # gunicorn's main process ends us if that takes too long
 
-    def handle(self, conn: Any) -> Any:
-        """Called by gunicorn in a thread for each request."""
-        client = conn.sock
+    def _serve(self, connection: Connection) -> None:
+        """Answer one request, in a thread."""
         with self._lock:
-            self._begun[client] = time.monotonic()
+            self._requests[connection] = time.monotonic()
         try:
-            return super().handle(conn)
+            self._answer(connection)
         finally:
             with self._lock:
-                del self._begun[client]
+                del self._requests[connection]
+            self._connections.give_back(connection)
 
-    def _watch(self) -> None:
-        while True:
-            time.sleep(REQUEST_SECONDS / 10)
-            latest = time.monotonic() - REQUEST_SECONDS
-            with self._lock:
-                late = [client for client, begun in self._begun.items() if begun < latest]
-                for client in late:
+    def _answer(self, connection: Connection) -> None:
+        client, request = connection.sock, None
+        try:
+            parser = RequestParser(self.cfg, client, connection.address)
+            parser.unreader.unread(bytes(connection.received))
+            client.setblocking(False)  # the head is there; what needs more than that is none
+            request = next(parser)
+            client.setblocking(True)
+            self.handle_request(connection.listener, request, client, connection.address)
+        except (OSError, NoMoreData, StopIteration) as error:
+            self.log.debug("The client went away: %r", error)
+        except Exception as error:  # gunicorn's, about the request
+            client.setblocking(True)
+            self.handle_error(request, client, connection.address, error)
+
+    def _cut_off_late(self) -> None:
+        """Read nothing more of a request after its time; send nothing more of an answer after its own."""
+        now = time.monotonic()
+        with self._lock:
+            for connection, begun in self._requests.items():
+                if begun + REQUEST_SECONDS < now:
+                    is_over = begun + ANSWER_SECONDS < now and not connection.is_export
                     with contextlib.suppress(OSError):  # it went away by itself
-                        client.shutdown(socket.SHUT_RD)
+                        connection.sock.shutdown(socket.SHUT_RDWR if is_over else socket.SHUT_RD)

@@ -21,6 +21,8 @@ from aurea_celery.storage.write import Writer
 MOST_STREAMS = 2
 """How many exports one process hands out at a time; each takes a thread."""
 
+MOST_PROBES = 2
+
 
 class Store:
     """Reads from and writes to one database. Thread-safe and fork-safe; connects on first use.
@@ -43,6 +45,17 @@ class Store:
             SchemaMismatch: If the tables are missing, older or newer.
         """
         with self._checked(self._process().reader) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def probe(self) -> Iterator[sa.Connection]:
+        """A connection to ask how the database is, which no other call can take.
+
+        Raises:
+            DatabaseUnavailable: If the server does not answer.
+            SchemaMismatch: If the tables are missing, older or newer.
+        """
+        with self._checked(self._process().probe) as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -92,6 +105,7 @@ class _Process:
     def __init__(self, url: str) -> None:
         # What the statements of one answer say belongs together.
         self.reader = create_engine(url).execution_options(isolation_level="REPEATABLE READ")
+        self.probe = create_engine(url, pool_size=MOST_PROBES)
         self.streams = create_engine(url, pool_size=MOST_STREAMS, pool_wait_seconds=0)
         self._writer = Writer(url, pricing_of)
         self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())

@@ -8,11 +8,11 @@ import json
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Request
 from flask.testing import FlaskClient
 
 from aurea_api import create_app, create_blueprint
-from aurea_api.doors import Doors
+from aurea_api.doors import Doors, is_local
 from aurea_api.tokens import Tokens, hashed_entry, new_token
 from aurea_celery.errors import ConfigurationError
 from tests.support.api import METRIC, read_json
@@ -78,7 +78,8 @@ def test_a_client_without_a_token_is_told_how_to_come_back(database_url: str) ->
         ({}, {"REMOTE_ADDR": "::ffff:127.0.0.1"}, 200),
         ({}, {"REMOTE_ADDR": "::ffff:192.0.2.7"}, 403),
         ({"Host": "evil.example"}, {}, 403),
-        ({"Host": "localhost.evil.example"}, {}, 403),
+        ({"X-Forwarded-Prefix": "/costs"}, {}, 403),
+        ({"x-forwarded-port": "443"}, {}, 403),
     ],
 )
 def test_without_tokens_the_machine_itself_is_let_in(
@@ -90,6 +91,32 @@ def test_without_tokens_the_machine_itself_is_let_in(
 
     assert found == status
     assert status == 200 or body["error"].startswith("without tokens the API answers the machine it runs on alone")
+
+
+OWN_HOSTS = [
+    *("localhost", "LocalHost:4000", "localhost:", "ip6-localhost", "127.0.0.1", "127.8.8.8:65535"),
+    *("[::1]", "[::1]:4000", "[0:0:0:0:0:0:0:1]", "[::FFFF:127.0.0.1]", "[::ffff:7f00:1]"),
+]
+FOREIGN_HOSTS = [
+    *("", " ", ":", ":4000", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:1"),
+    *("[::1].evil.example", "[::1]evil.example", "[::1]:80@evil.example", "[::1]:80.evil.example", "[::1", "[]", "::1"),
+    *("[localhost]", "[127.0.0.1]", "[::1%25lo]", "[::1%lo]", "[[::1]]", "[::1]]", "[::2]", "[::ffff:192.0.2.7]"),
+    *("localhost@evil.example", "evil.example@localhost", "localhost:80@evil.example", "localhost:evil"),
+    *("localhost:-1", "localhost:4000:4000", "localhost:400000", "localhost,evil.example", "localhost evil.example"),
+    *("localhost#evil", "localhost?evil", "localhost\\evil", "localhost%00.evil.example", "http://localhost"),
+    *("localhost/evil", "localhost.", "127.0.0.1.", "localhost.localdomain", "xlocalhost", "local%68ost"),
+    *("127.1", "127.0.1", "2130706433", "0x7f.1", "0x7f000001", "0177.0.0.1", "127.0.0.01", "127.0.0.1.1", "0.0.0.1"),
+]
+
+
+@pytest.mark.parametrize("host", OWN_HOSTS)
+def test_the_machines_own_names_are_let_in(host: str) -> None:
+    assert is_local(Request({"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": host}))
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+def test_a_name_that_only_looks_like_one_of_them_is_not(host: str) -> None:
+    assert not is_local(Request({"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": host}))
 
 
 def test_an_app_that_asks_by_itself_is_trusted(database_url: str) -> None:
@@ -111,10 +138,13 @@ def test_only_the_names_it_is_told_are_answered_to(database_url: str) -> None:
     client = client_of(database_url, AUREA_API_TOKENS=TOKENS, AUREA_API_HOSTS="costs.example.com, localhost")
 
     assert ask(client, "GET", "/metrics/jobs", READ, headers={"Host": "COSTS.example.com:443"})[0] == 200
-    assert ask(client, "GET", "/metrics/jobs", READ, headers={"Host": "evil.example"}) == (
-        400,
-        {"error": "the API does not answer to this host name; name it in AUREA_API_HOSTS"},
-    )
+    for host in ("evil.example", "costs.example.com.evil.example", "costs.example.com:1@evil.example", "localhost,a"):
+        assert ask(client, "GET", "/metrics/jobs", READ, headers={"Host": host}) == (
+            400,
+            {"error": "the API does not answer to this host name; name it in AUREA_API_HOSTS"},
+        )
+    by_address = client_of(database_url, AUREA_API_TOKENS=TOKENS, AUREA_API_HOSTS="[2001:DB8::1]")
+    assert ask(by_address, "GET", "/metrics/jobs", READ, headers={"Host": "[2001:db8::1]:443"})[0] == 200
 
 
 def test_pages_of_named_origins_may_ask_and_no_others(database_url: str) -> None:

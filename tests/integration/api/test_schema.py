@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, seed, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import GenerationMode
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from aurea_api import Doors, create_app, create_blueprint
 from aurea_api.blueprint import CALLS
@@ -21,7 +22,7 @@ from aurea_api.calls import Call
 from aurea_api.metric_fields import metric_schema
 from aurea_celery.storage.schema import metrics
 from tests.support import history
-from tests.support.api import get, post
+from tests.support.api import get, post, read_json
 from tests.support.databases import Databases
 from tests.support.recorded import write
 
@@ -155,6 +156,65 @@ def test_the_description_says_where_the_api_is(database_url: str) -> None:
 
     assert described["servers"] == [{"url": "/costs"}]
     assert "securitySchemes" not in described["components"]
+
+
+PREFIXES = [
+    ("/costs", "/costs"),
+    ("/costs/", "/costs"),
+    ("/a/b-c_d.e~1", "/a/b-c_d.e~1"),
+    ("/outer, /inner", "/outer/inner"),
+    ("", "/"),
+    ("/", "/"),
+    ("costs", "/"),
+    ("//evil.example", "/"),
+    ("/\\evil.example", "/"),
+    ("https://evil.example", "/"),
+    ("/a/../b", "/"),
+    ("/a//b", "/"),
+    ("/a?b", "/"),
+    ("/a#b", "/"),
+    ("/a%2Fb", "/"),
+    ("/a'b", "/"),
+    ("/<script>", "/"),
+    ("/a b", "/"),
+    ("/\u00e4", "/"),
+    ("/" + "a" * 300, "/"),
+]
+
+
+@pytest.mark.parametrize(("prefix", "server"), PREFIXES)
+def test_behind_a_proxy_the_description_says_where_the_client_sees_it(
+    client: FlaskClient, prefix: str, server: str
+) -> None:
+    headers = {"X-Forwarded-Prefix": prefix}
+
+    described = read_json(client.get("/openapi.json", headers=headers).data)
+    page = client.get("/docs", headers=headers).text
+
+    assert described["servers"] == [{"url": server}]
+    assert f"'http://localhost{server.rstrip('/')}/metrics/summary'" in page
+
+
+def test_behind_a_proxy_the_page_shows_its_address(client: FlaskClient) -> None:
+    def address(proto: str, host: str) -> str:
+        page = client.get("/docs", headers={"X-Forwarded-Proto": proto, "X-Forwarded-Host": host}).text
+        return page.partition("/health'")[0].rpartition("'")[2]
+
+    assert address("https", "costs.example.com:8443, inner") == "https://costs.example.com:8443"
+    assert address("javascript", "a'$(id)") == "http://localhost"
+    assert address("https", "[::1]:1") == "https://[::1]:1"
+
+
+def test_a_prefix_that_the_app_around_has_put_back_counts_once(database_url: str) -> None:
+    app = Flask("host")
+    app.register_blueprint(create_blueprint(database_url), url_prefix="/costs")
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_prefix=1)  # type: ignore[method-assign]  # as werkzeug's documentation does
+
+    described = get(app.test_client(), "/costs/openapi.json")
+    answer = app.test_client().get("/costs/openapi.json", headers={"X-Forwarded-Prefix": "/outer"})
+
+    assert described.body["servers"] == [{"url": "/costs"}]
+    assert read_json(answer.data)["servers"] == [{"url": "/outer/costs"}]
 
 
 def test_the_page_shows_every_call_and_needs_nobody_else(client: FlaskClient) -> None:

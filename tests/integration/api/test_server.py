@@ -180,7 +180,7 @@ def test_requests_are_logged_without_their_secrets(serve: Serve, database_url: s
 
 def test_a_client_that_sends_half_a_request_is_left(serve: Serve, database_url: str, port: int) -> None:
     """As many of them as there are threads do not keep others out for longer than that."""
-    slow = "from aurea_api import server; server.SLOW_CLIENT_SECONDS = 1; server.serve()"
+    slow = "from aurea_api import connections, server; connections.HEAD_SECONDS = 1; server.serve()"
     process = serve("timeit", "-n1", "-r1", slow, DATABASE_URL=database_url, PORT=str(port))
     process.wait_for(f"http://127.0.0.1:{port}")
     halves = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(8)]
@@ -200,7 +200,10 @@ HALF_BODY = (
 
 
 def test_a_client_that_sends_a_byte_at_a_time_is_left(serve: Serve, database_url: str, port: int) -> None:
-    slow = "from aurea_api import server, slow_clients; slow_clients.REQUEST_SECONDS = 1; server.serve()"
+    slow = (
+        "from aurea_api import connections, server, slow_clients;"
+        " connections.HEAD_SECONDS = slow_clients.REQUEST_SECONDS = 1; server.serve()"
+    )
     process = serve("timeit", "-n1", "-r1", slow, DATABASE_URL=database_url, PORT=str(port))
     process.wait_for(f"http://127.0.0.1:{port}")
 
