@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
@@ -11,6 +11,13 @@ from flask import abort
 from msgspec import Struct
 
 from aurea_celery.storage.job_list import JobSort, Place
+
+MAX_CHARACTERS = 4096
+"""A job's id has up to 255 characters, of which each may take eight in a cursor."""
+
+MAX_TASKS = 2**63 - 1
+MIN_COST_EXPONENT, MAX_COST_EXPONENT = -400, 40
+"""Of a sum of costs, which are 0 or from 1e-400 to 1e15 USD each."""
 
 
 class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -23,8 +30,8 @@ class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 def write(place: Place, sort: JobSort) -> str:
     """The cursor of what comes after a place."""
-    value = place.value.isoformat() if isinstance(place.value, datetime) else str(place.value)
-    return base64.urlsafe_b64encode(msgspec.json.encode(_Cursor(sort, value, place.job_id))).decode().rstrip("=")
+    cursor = _Cursor(sort, _text(place.value), place.job_id)
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
 def read(text: str, sort: JobSort) -> Place:
@@ -36,19 +43,34 @@ def read(text: str, sort: JobSort) -> Place:
     try:
         padded = text + "=" * (-len(text) % 4)
         cursor = msgspec.json.decode(base64.b64decode(padded, altchars="-_", validate=True), type=_Cursor)
-        if cursor.sort == sort and "\0" not in cursor.job_id:
-            return Place(_value(cursor), cursor.job_id)
+        value = _value(cursor)
+        # What we did not write may be more than the database can compare with.
+        if cursor.sort == sort and "\0" not in cursor.job_id and _text(value) == cursor.value:
+            return Place(value, cursor.job_id)
     except (ValueError, ArithmeticError, msgspec.MsgspecError):
         pass
     return abort(400, "cursor must be the next_cursor of an answer to the same question")
 
 
+def _text(value: datetime | Decimal | int) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
 def _value(cursor: _Cursor) -> datetime | Decimal | int:
+    """Return what a cursor holds as its order sorts by it.
+
+    Raises:
+        ValueError: If no job can have it.
+        ArithmeticError: The same.
+    """
     if cursor.sort == "last_updated":
-        return datetime.fromisoformat(cursor.value)
+        return datetime.fromisoformat(cursor.value).astimezone(UTC)
     if cursor.sort == "tasks":
-        return int(cursor.value)
-    value = Decimal(cursor.value)
-    if not value.is_finite():
-        raise ValueError(cursor.value)
-    return value
+        count = int(cursor.value)
+        if 0 <= count <= MAX_TASKS:
+            return count
+    else:
+        usd = Decimal(cursor.value)
+        if usd.is_finite() and usd >= 0 and MIN_COST_EXPONENT <= usd.adjusted() <= MAX_COST_EXPONENT:
+            return usd
+    raise ValueError(cursor.value)

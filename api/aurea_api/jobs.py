@@ -18,6 +18,10 @@ from aurea_celery.storage.job_list import JobLine, JobQuery, JobSort, read_jobs
 from aurea_celery.storage.queries import JobSummary
 from aurea_celery.storage.tree import Tree, read_tree
 
+Cursor = Annotated[
+    str, must_be(f"a text of at most {cursors.MAX_CHARACTERS} characters", max_length=cursors.MAX_CHARACTERS)
+]
+
 
 class JobsQuery(Period, frozen=True, kw_only=True):
     """Which jobs, by when they were last updated and how their id begins, in which order, and which page."""
@@ -26,7 +30,7 @@ class JobsQuery(Period, frozen=True, kw_only=True):
     sort: Annotated[
         JobSort, must_be("one of last_updated, cost, tasks"), means("What the jobs are sorted by, the greatest first")
     ] = "last_updated"
-    cursor: Annotated[Text, means("The next_cursor of the page before, asked with the same sort and filters")] = ""
+    cursor: Annotated[Cursor, means("The next_cursor of the page before, asked with the same sort and filters")] = ""
     limit: Limit = 100
     offset: Offset = 0
 
