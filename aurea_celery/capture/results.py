@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from aurea_celery._guard import guarded
 from aurea_celery.capture.context import Execution
 from aurea_celery.errors import UsageError
 from aurea_celery.events import ModelCall, Usage
-from aurea_celery.usage import Reading, read_response, read_usage
+from aurea_celery.usage import Reading, read_response, read_usage, view_of
 from aurea_celery.usage.fields import text
 
 PAIR = 2
 
 
 def read_result(result: Any) -> Reading | None:
-    """The usage in what a monitored function returns: ``(result, tokens)``, ``{"tokens": n}``, or a response."""
-    if isinstance(result, tuple) and len(result) == PAIR:
-        usage = _total(result[1]) or read_usage(result[1])
+    """The usage in what a monitored function returns: ``(result, tokens)``, ``{"tokens": n}``, or a response.
+
+    Nothing of the result is run or woken: only what lies in it is seen.
+    """
+    kind = type(result)
+    if issubclass(kind, tuple) and tuple.__len__(result) == PAIR:
+        told = view_of(tuple.__getitem__(result, 1))
+        usage = _total(told) or read_usage(told)
         return Reading(usage) if usage else None
-    if isinstance(result, Mapping):
-        usage = _total(result.get("tokens"))
+    view = view_of(result)
+    if issubclass(kind, dict):
+        usage = _total(view.get("tokens"))
         if usage is not None:
             return Reading(usage)
-    reading = read_response(result)
-    if reading is None and isinstance(result, Usage):
+    reading = read_response(view)
+    if reading is None and issubclass(kind, Usage):
         return Reading(result)
     return reading
 
@@ -40,9 +45,9 @@ def count_result(execution: Execution, result: Any, *, monitored: bool) -> None:
         return
     contradiction = None
     try:
-        reading = read_result(result) if monitored else read_response(result)
+        reading = read_result(result) if monitored else read_response(view_of(result))
     except UsageError as error:  # the call was made, whatever it used
-        reading, contradiction = Reading(Usage(), model=text(result, "model")), error
+        reading, contradiction = Reading(Usage(), model=text(view_of(result), "model")), error
     if reading is not None:
         execution.note_counted(result)
         execution.counted_result = result

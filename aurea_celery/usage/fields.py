@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from aurea_celery.events import clean_text
+from aurea_celery.usage.passive import PassiveView
 
 
 def get(source: Any, name: str) -> Any:
@@ -19,6 +20,8 @@ def get(source: Any, name: str) -> Any:
         return source.get(name)
     if source is None:
         return None
+    if type(source) is PassiveView:
+        return source.get(name)
     if isinstance(source, Mapping):
         return source.get(name)
     # What a class has are defaults, not an answer. Of a mock-like object only plain data counts, see count and text.
