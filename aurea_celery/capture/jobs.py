@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from celery import current_task
+from celery.app.task import Context
 
 from aurea_celery.capture.context import NO_JOB, current_block, current_execution
 from aurea_celery.capture.selection import header_of
@@ -48,21 +49,21 @@ def job_of(task: Any, request: Any) -> Job:
     return Job(clean_text(canvas or NO_JOB), is_named=False, tags=tags)
 
 
-Followed = Callable[[], Job | None]
-"""Gives the job of the task that a message follows, where only the process that received that one knows it."""
+InFlight = Callable[[str], Job | None]
+"""Gives the job of a task by its id, in the process that received its message and waits for its end."""
 
 
-def hand_on(headers: dict[str, Any], options: dict[str, Any], body: Any, followed: Followed) -> None:
+def hand_on(headers: dict[str, Any], options: dict[str, Any], body: Any, in_flight: InFlight) -> None:
     """Write the job and the tags of a message that is about to be published into its headers.
 
     Args:
         headers: The message's headers; those of an earlier message may be copied in them.
         options: The options that are left for the transport; ours are taken out.
         body: The message's body.
-        followed: The task that this message follows, asked where nothing else is known.
+        in_flight: Asked for the task that this message follows, where no execution tells.
     """
     given, given_tags = options.pop(JOB_OPTION, None), options.pop(TAGS_OPTION, None)
-    block, around = current_block(), _around(headers, body, followed)
+    block, around = current_block(), _around(headers, body, in_flight)
     named = given or block.job_id or headers.get(JOB_HEADER) or around.named
     tags = merged_tags(read_tags(given_tags), block.tags, read_tags(headers.get(TAGS_HEADER)), around.tags)
     _write(headers, JOB_HEADER, named and clean_text(named))
@@ -94,13 +95,15 @@ def _of_execution() -> _Inherited:
     return _Inherited(job_id, None, tags) if execution.job_is_named else _Inherited(None, job_id, tags)
 
 
-def _around(headers: dict[str, Any], body: Any, followed: Followed) -> _Inherited:
+def _around(headers: dict[str, Any], body: Any, in_flight: InFlight) -> _Inherited:
     """What a message inherits from the execution or the message that it follows, else from the canvas it begins."""
     around = _of_execution()
     if around.named or around.canvas:
         return around
     # A task of Celery's own has no execution, nor has one that is left out, nor an error callback of a lost child.
-    job = _job_of_current_task() or followed()
+    job = _job_of_current_task()
+    if job is None and (task_id := headers.get("parent_id") or _failed_id()):
+        job = in_flight(task_id)
     if job is None:
         return around._replace(canvas=_canvas_of(str(headers.get("task")), body))
     return _Inherited(job.job_id if job.is_named else None, None if job.is_named else job.job_id, job.tags)
@@ -109,6 +112,12 @@ def _around(headers: dict[str, Any], body: Any, followed: Followed) -> _Inherite
 def _job_of_current_task() -> Job | None:
     request = getattr(current_task, "request", None)
     return job_of(current_task, request) if request is not None and request.id else None
+
+
+def _failed_id() -> str | None:
+    """Return the id of what failed, where an error callback runs as a call: Celery gives it the request."""
+    arguments = getattr(getattr(current_task, "request", None), "args", None)
+    return arguments[0].id if arguments and isinstance(arguments[0], Context) else None
 
 
 def _canvas_of(name: str, body: Any) -> str | None:

@@ -32,10 +32,31 @@ _requests: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _worker_name: str | None = None
 
 
-def job_in_flight(task_id: str | None) -> jobs.Job | None:
-    """Return the job of a task in flight, in the main process; nowhere else is any known."""
-    request = _requests.get(task_id) if task_id else None
+def job_in_flight(task_id: str) -> jobs.Job | None:
+    """Return the job of a task in flight, or of a chord's body that waits for one; None outside of the main process."""
+    request = _requests.get(task_id)
+    if request is None:
+        requests = list(_requests.values())
+        request = next((request for request in requests if _is_followed_by(request, task_id)), None)
     return None if request is None else jobs.job_of(request.task, request._context)
+
+
+def _is_followed_by(request: Any, task_id: str) -> bool:
+    """Whether a task's message says that another task waits for it, if it is a chord's body or a part of that."""
+    _, _, embedded = request._payload
+    pending = [embedded.get("chord"), embedded.get("chain")] if embedded else []
+    while pending:
+        found = pending.pop()
+        if isinstance(found, (list, tuple)):
+            pending.extend(found)
+        elif isinstance(found, dict):
+            options = found.get("options") or {}
+            if options.get("task_id") == task_id:
+                return True
+            pending += [options.get("chord"), options.get("chain")]
+            if found.get("subtask_type"):  # it is a canvas: its parts are its arguments
+                pending.extend((found.get("kwargs") or {}).values())
+    return False
 
 
 def _received_by(task: Any, task_id: str | None) -> Any:

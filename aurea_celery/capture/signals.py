@@ -9,7 +9,6 @@ What only the worker's main process sees is in :mod:`aurea_celery.capture.main_p
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import Any
 
@@ -50,7 +49,7 @@ def on_publish(
     # Celery copies unknown headers on a retry: what belongs to one message must not reach the next.
     headers.pop(RECEIVED_KEY, None)
     headers[PUBLISHED_HEADER] = now_us()
-    jobs.hand_on(headers, options, body, functools.partial(main_process.job_in_flight, headers.get("parent_id")))
+    jobs.hand_on(headers, options, body, main_process.job_in_flight)
 
 
 @guarded

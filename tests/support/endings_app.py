@@ -18,12 +18,14 @@ from aurea_celery import Aurea, record_usage
 TOKENS = 7
 LONG_SECONDS = 30.0
 
-app = Celery("endings", broker=os.environ["BROKER_URL"], backend=os.environ["BROKER_URL"])
+BROKER_URL = os.environ["BROKER_URL"]
+app = Celery("endings", broker=BROKER_URL, backend=os.environ.get("RESULT_BACKEND", BROKER_URL))
 app.conf.update(
     worker_hijack_root_logger=False,
     worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN_SECONDS", "0")),
     broker_connection_retry_on_startup=True,
     result_backend_transport_options={"global_keyprefix": "results."},
+    result_chord_retry_interval=0.2,
     beat_schedule={
         "often": {"task": f"{__name__}.succeed", "schedule": 0.3, "options": {"aurea_job": "beat"}},
     },
@@ -61,6 +63,12 @@ def succeed(*_: object) -> str:
 def notice(_task_id: str) -> None:
     """Hear of another task's failure."""
     spend()
+
+
+@app.task
+def alert(_request: object, _error: object, _traceback: object) -> None:
+    """Send a notice; an error callback of the old kind, which Celery runs where it notices the failure."""
+    notice.delay("some task")
 
 
 class Counting(Task):  # type: ignore[type-arg]  # generic in its type hints, but before Celery 5.7 not when it runs
@@ -212,6 +220,12 @@ def leave() -> None:
     spend()
     let_the_begin_be_known()
     os._exit(3)
+
+
+@app.task(aurea_job="its own")
+def leave_own_job() -> None:
+    """Leave in the same way, as a task that names its job."""
+    leave()
 
 
 @app.task
