@@ -149,7 +149,7 @@ def test_who_may_not_make_roles_is_told(house: str) -> None:
     found = make(url_of(house), role="aurea_other")
 
     assert found.exit_code == 1
-    assert "does not let this user do that; ask as the owner of the tables, or a superuser" in found.stderr
+    assert "(permission denied to create role); ask as the owner of the tables, or a superuser" in found.stderr
 
 
 def test_who_does_not_own_the_tables_is_told(house: str) -> None:
