@@ -20,6 +20,8 @@ from chaos.process_faults import (
 )
 from chaos.schedule import Step
 from chaos.server_faults import (
+    CARELESS,
+    READ_ONLY,
     BrokerAway,
     Cut,
     DatabaseAway,
@@ -28,6 +30,7 @@ from chaos.server_faults import (
     Held,
     KilledInTransaction,
     MessageTapped,
+    OtherDefaults,
     Slow,
 )
 from chaos.stack import Stack
@@ -55,6 +58,8 @@ FAULTS: dict[str, Callable[[Stack, Step], Fault]] = {
     "database_disk_full": DatabaseDiskFull,
     "database_restarted": partial(DatabaseAway, mode="fast"),
     "database_crashed": partial(DatabaseAway, mode="immediate"),
+    "database_read_only": partial(OtherDefaults, settings=READ_ONLY),
+    "database_careless": partial(OtherDefaults, settings=CARELESS, crash=True),
     "connections_reset": partial(Cut, half=False),
     "connections_half_closed": partial(Cut, half=True),
     "connections_delayed": Slow,

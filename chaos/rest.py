@@ -73,12 +73,12 @@ def _wait(condition: Callable[[], bool], what: str, slots: list[Slot], say: Say)
 def find(stack: Stack, sent: int) -> tuple[Verdict, Audit]:
     """The verdict on rows, books, rejected messages and rollups, after so many tasks were sent."""
     stack.truth.read()
-    with connected(stack.database.url) as connection:
+    with connected(stack.database_url) as connection:
         rows = [Row(**row._mapping) for row in connection.execute(sa.text(ROWS))]
         books: dict[int, int] = {row.pid: int(row.missing) for row in connection.execute(sa.text(BOOKS))}
         rejected = list(connection.scalars(sa.text("SELECT payload FROM metrics_rejected")))
     verdict = judge(stack.truth.executions, rows, Met(stack.touched, stack.removed, stack.broker_loses))
-    audited = audit(stack.database.url)
+    audited = audit(stack.database_url)
     judge_effort(verdict, stack.truth.executions, sent)
     judge_books(verdict, books)
     texts = {_hash_of(text): text for text in stack.planted | stack.forgotten}

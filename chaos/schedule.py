@@ -39,6 +39,8 @@ SECONDS_OF_KIND: dict[str, tuple[float, float]] = {
     "database_disk_full":           (1, 3),
     "database_restarted":           (0.2, 3),
     "database_crashed":             (0.2, 3),
+    "database_read_only":           (1, 3),
+    "database_careless":            (1, 3),
     "connections_reset":            (0, 0),
     "connections_half_closed":      (0, 0),
     "connections_delayed":          (1, 3),
@@ -118,7 +120,7 @@ def _assignment(chooser: random.Random, pause_seconds: float) -> Assignment:
     )
     ending = chooser.choices(ENDINGS, weights=(90, 5, 5))[0]
     pause = min(chooser.expovariate(1 / pause_seconds), 20 * pause_seconds)
-    job_id = f"job-{chooser.randrange(JOBS)}"
+    job_id = f"jöb-{chooser.randrange(JOBS)}"
     return Assignment(job_id, chooser.random() < 0.5, calls, round(pause, 4), ending)  # type: ignore[arg-type]
 
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from chaos.faults import BROKER, DATABASE, PATIENCE_SECONDS, Fault
 from chaos.messages import Tap, Tapped
 from chaos.proxy import Direction
 from chaos.schedule import Step
-from chaos.stack import Stack, send_signal
+from chaos.stack import Stack, execute, send_signal
 from tests.support.servers import WAL_MEGABYTES
 
 BACKLOG_MESSAGES, BACKLOG_SECONDS, LOOK_SECONDS = 1_200, 40.0, 2.0
+READ_ONLY = {"default_transaction_read_only": "on"}
+CARELESS = {
+    "synchronous_commit": "off",
+    "default_transaction_isolation": "'repeatable read'",
+    "timezone": "'Asia/Kathmandu'",
+    "client_encoding": "SQL_ASCII",
+}
+"""What an administrator may find fast, or sound: rows and receipts must not depend on it."""
+
+END_SESSIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = CURRENT_USER AND pid <> pg_backend_pid()"
+)
 
 
 class AllWriters(Fault):
@@ -151,6 +163,32 @@ class DatabaseDiskFull(Database):
         """Free it; a server that cannot write its pages does not stop in any other way."""
         self.stack.database.stop("immediate")
         self.stack.database.start()
+
+
+class OtherDefaults(Database):
+    """Sessions that begin meanwhile have other defaults, and keep them for as long as they live; all begin anew.
+
+    With ``crash`` PostgreSQL crashes at the end, which loses what was committed but not written to its log.
+    """
+
+    def __init__(self, stack: Stack, step: Step, *, settings: Mapping[str, str], crash: bool = False) -> None:
+        self._settings, self._crash = settings, crash
+        super().__init__(stack, step)
+
+    def strike(self) -> str:
+        """Set them."""
+        settings = [f"{name} = {value}" for name, value in self._settings.items()]
+        execute(
+            self.stack.database_url, *(f"ALTER ROLE CURRENT_USER SET {setting}" for setting in settings), END_SESSIONS
+        )
+        return f"{', '.join(settings)} for {self.step.seconds:.1f} s"
+
+    def end(self) -> None:
+        """Take them back, for sessions that begin from now on."""
+        if self._crash:
+            self.stack.database.stop("immediate")
+            self.stack.database.start()
+        execute(self.stack.database_url, "ALTER ROLE CURRENT_USER RESET ALL")
 
 
 class Cut(Database):

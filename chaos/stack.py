@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psycopg2
+
 from aurea_celery.models import upgrade_database
 from chaos.brokers import ChaosBroker, MissingServer, start_broker
 from chaos.proxy import Proxy
@@ -27,6 +29,10 @@ RESEND_SECONDS = 4
 RETENTION_DAYS = 90
 ASK_AGAIN_SECONDS = 5.0
 END_SECONDS = 30.0
+
+DATABASE = "chaos"
+CREATE_DATABASE = f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+"""Not in UTF-8; the jobs' names are not all ASCII, and the environment names another encoding for clients."""
 
 Start = Callable[[str], Process]
 
@@ -139,7 +145,9 @@ class Stack:
         self._closing.callback(self.broker.remove)
         self.database = InstalledPostgres(programs, self.folder)
         self._closing.callback(self._stop_database)
-        upgrade_database(self.database.url)
+        execute(self.database.url, CREATE_DATABASE)
+        self.database_url = f"postgresql://aurea@127.0.0.1:{self.database.port}/{DATABASE}"
+        upgrade_database(self.database_url)
         self.proxy = Proxy(self.database.port)
         self._closing.callback(self.proxy.stop)
 
@@ -202,7 +210,8 @@ class Stack:
             "CHAOS_TRUTH": str(self.folder / "truth"),
             "CHAOS_DISK_FLAG": str(self.disk_flag),
             "CHAOS_VISIBILITY_SECONDS": f"{VISIBILITY_SECONDS}",
-            "DATABASE_URL": f"postgresql://aurea@127.0.0.1:{self.proxy.port}/postgres",
+            "DATABASE_URL": f"postgresql://aurea@127.0.0.1:{self.proxy.port}/{DATABASE}",
+            "PGCLIENTENCODING": "SQL_ASCII",
             "AUREA_OUTBOX_DIR": str(self.outbox),
             "AUREA_DELIVERY": self._delivery,
             "AUREA_FLUSH_INTERVAL_SECONDS": "0.05",
@@ -252,6 +261,16 @@ def end_all(slots: Sequence[Slot]) -> list[str]:
     for slot in slots:
         slot.process.stop()
     return [f"{slot.process.name} did not end when it was told to, and was killed" for slot in hung]
+
+
+def execute(url: str, *statements: str) -> None:
+    """Execute statements outside of transactions, also where new sessions are read-only."""
+    session = psycopg2.connect(url, options="-c default_transaction_read_only=off")
+    session.autocommit = True
+    with session.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    session.close()
 
 
 def pid_of(outbox_folder: str) -> int:
