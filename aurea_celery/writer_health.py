@@ -80,13 +80,17 @@ class Heartbeat:
             os.close(self._descriptor)
 
 
-def running_writers(pid: int | None = None) -> list[WriterHealth]:
-    """Return the health of this user's writers on this machine, or in this container; of one only, if its pid is given.
+def running_writers(pid: int | None = None, parent: Path | None = None) -> list[WriterHealth]:
+    """Return the health of this user's writers on this machine, or in this container.
+
+    Args:
+        pid: Of this one only.
+        parent: The folder for temporary files that the writers have, if it is another than that of this process.
 
     Raises:
         ConfigurationError: If their folder belongs to somebody else.
     """
-    return [health for health in _read(_folder()) if pid in (None, health.pid)]
+    return [health for health in _read(_folder(parent)) if pid in (None, health.pid)]
 
 
 def _read(folder: Path) -> Iterator[WriterHealth]:
@@ -103,13 +107,13 @@ def _read(folder: Path) -> Iterator[WriterHealth]:
                     path.unlink()
 
 
-def _folder() -> Path:
+def _folder(parent: Path | None = None) -> Path:
     """The folder of heartbeat files, of this user alone.
 
     Raises:
         ConfigurationError: If it cannot be made, or belongs to somebody else.
     """
-    folder = Path(tempfile.gettempdir()) / f"aurea-celery-writers-{os.geteuid()}"
+    folder = (parent or Path(tempfile.gettempdir())) / f"aurea-celery-writers-{os.geteuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()

@@ -61,7 +61,10 @@ class Beat(bootsteps.StartStopStep):
         self._heartbeat.close()
 
     def _beat(self, c: Any) -> None:
-        alive = [process for process in c.pool._pool._pool if process.exitcode is None]
+        pool = c.pool._pool
+        if pool is None:  # it is stopping
+            return
+        alive = [process for process in pool._pool if process.exitcode is None]
         if len(alive) >= c.pool.num_processes and not is_stuck(state.reserved_requests):
             self._heartbeat.beat()
 

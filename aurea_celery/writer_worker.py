@@ -19,6 +19,7 @@ from aurea_celery.writer_consumer import MetricsConsumer
 
 if TYPE_CHECKING:
     from celery import Celery
+    from kombu import Connection
 
 PREFETCHED_MESSAGES = 4
 
@@ -128,7 +129,9 @@ def _broker_kind(app: Celery) -> str:
         MissingPackage: If a package that the broker needs is not installed.
     """
     try:
-        kind = str(app.connection_for_read().transport.driver_type)
+        connection = app.connection_for_read()
+        kind = str(connection.transport.driver_type)
+        _import_driver(kind, connection)
     except ImportError as error:
         raise MissingPackage(f"a package that the broker needs is missing ({error}); install it") from None
     except Exception:
@@ -137,6 +140,20 @@ def _broker_kind(app: Celery) -> str:
         supported = ", ".join(SUPPORTED_BROKERS.values())
         raise ConfigurationError(f"a broker of the kind {kind!r} is not supported; use one of: {supported}")
     return kind
+
+
+def _import_driver(kind: str, connection: Connection) -> None:
+    """Import what kombu would import only when it connects, and what it does not install itself.
+
+    Raises:
+        Exception: Whatever the import raises, or SQLAlchemy if it cannot read the URL.
+    """
+    if kind == "sql":
+        from sqlalchemy import make_url  # noqa: PLC0415 - heavy, and only for the process that writes
+
+        make_url(str(connection.hostname)).get_dialect().import_dbapi()
+    elif kind == "sqs":
+        import boto3  # noqa: F401, PLC0415 - only where it is needed
 
 
 def _look_at_database(url: str, source: str) -> None:

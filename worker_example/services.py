@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.console import Console
 from aurea_celery.embedded import EmbeddedStack
 from aurea_celery.errors import AureaError
 from aurea_celery.models import upgrade_database
+from aurea_celery.writer_health import running_writers
 from worker_example.app import BROKER_VARIABLE, QUEUE_VARIABLE, app
 from worker_example.books import Books, read_books
 from worker_example.client import Client
@@ -160,16 +160,19 @@ class Services:
 
     def _wait_for_children(self) -> None:
         writer = next(child for child in self._children if child.name == "writer")
-        names = {re.escape(self._worker_name), f"aurea-writer-{writer.pid}-.*"}
         until = time.monotonic() + START_SECONDS
-        while names or not self.client.is_healthy():
+        is_ready = False
+        while not is_ready:
             self.check()
             self._interrupts.pause()
             if time.monotonic() > until:
                 words = "\n".join(f"{child.name}: {child.last_words()}" for child in self._children)
                 raise ExampleError(f"the processes were not ready after {START_SECONDS:g} s. {words}", status=1)
-            answering = _answering(names)
-            names = {one for one in names if not any(re.fullmatch(one, name) for name in answering)}
+            is_writing = any(one.is_well for one in running_writers(writer.pid, self._folder))
+            is_ready = is_writing and self.client.is_healthy() and self._worker_answers()
+
+    def _worker_answers(self) -> bool:
+        return bool(app.control.ping(destination=[self._worker_name], timeout=0.5, limit=1))
 
     def _settle(self) -> None:
         """Give the writer a moment for what the worker sent last, and for what it left unsent if it was killed."""
@@ -194,9 +197,3 @@ class Services:
             self._console.print(f"Events that were not sent are kept in {self._outbox}")
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _answering(patterns: Iterable[str]) -> list[str]:
-    """The names of the workers that answer, of those that fit a pattern; some at a time."""
-    answers = app.control.ping(pattern=f"({'|'.join(patterns)})$", matcher="pcre", timeout=0.5, limit=1)
-    return [name for answer in answers or () for name in answer]
