@@ -14,6 +14,7 @@ import difflib
 import io
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -45,9 +46,27 @@ _warned: set[str] = set()
 
 
 def default_outbox_dir() -> str:
-    """The user's state folder (XDG base directory specification), which survives a reboot."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    """The user's state folder (XDG base directory specification), which survives a reboot.
+
+    A user without a home, such as a container's that is only a number, has one among the temporary files.
+    """
+    try:
+        base = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    except RuntimeError:
+        return str(temporary_folder() / "outbox")
     return str(Path(base) / "aurea-celery" / "outbox")
+
+
+def temporary_folder() -> Path:
+    """Return this user's own folder among the temporary files.
+
+    Others may write beside it: whoever uses it makes sure that it is of this user alone.
+    """
+    try:
+        place = tempfile.gettempdir()
+    except FileNotFoundError:  # none can be written, so that this one cannot either, which is said then
+        place = os.sep
+    return Path(place) / f"aurea-celery-{os.geteuid()}"
 
 
 def _setting(
@@ -190,6 +209,8 @@ class Settings:
                 raise ConfigurationError(f"aurea-celery has no setting called {name!r}; it knows: {', '.join(known)}")
         found = {name: _first_given(name, arguments, environ, conf, dot_env) for name in known}
         checked = {name: _checked(name, known[name], given.value) for name, given in found.items() if given}
+        if "outbox_dir" in checked:
+            checked["outbox_dir"] = _at_home(checked["outbox_dir"])
         return cls(**checked)
 
 
@@ -251,6 +272,16 @@ def _checked(name: str, definition: Any, value: Any) -> Any:
     if most is not None and not converted <= most:
         raise ConfigurationError(f"aurea_{name} must be at most {most} {unit}")
     return converted
+
+
+def _at_home(folder: str) -> str:
+    """Return a folder with the user's home in the place of ``~``."""
+    try:
+        return str(Path(folder).expanduser())
+    except RuntimeError:
+        raise ConfigurationError(
+            "aurea_outbox_dir begins with ~, and this user has no home; give a full path"
+        ) from None
 
 
 def _to_words(value: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aurea_celery.clock import now_us, to_us
-from aurea_celery.delivery.folders import outbox_root
+from aurea_celery.delivery.folders import outbox_roots
 from aurea_celery.delivery.outbox_look import FoundFolder, OutboxLook, events_in, look_at_outbox
 from aurea_celery.events import Source, clean_text
 from aurea_celery.price_lists import ListPrices, list_prices
@@ -106,7 +106,7 @@ def _look(database_url: str, settings: Settings, app: Celery | None, every_proce
     if app is not None:
         timeout = settings.broker_timeout_seconds
         with app.connection_for_write(settings.broker_url or None, connect_timeout=timeout, heartbeat=0) as connection:
-            outbox = look_at_outbox(outbox_root(connection, settings))
+            outbox = look_at_outbox(outbox_roots(connection, settings))
             broker = _ask(bound_calls(connection, timeout), settings.queue)
     found = _by_process(outbox.folders) if outbox else {}
     events = {
@@ -145,16 +145,16 @@ def _by_process(folders: list[FoundFolder]) -> dict[str, list[FoundFolder]]:
     return found
 
 
-def _newest(folders: list[FoundFolder]) -> Source:
-    """Return the process of some folders as the one says that knows most."""
-    return max((one.source for one in folders), key=lambda source: source.captured)
+def _newest(folders: list[FoundFolder]) -> FoundFolder:
+    """Return the one of a process's folders that knows most of it."""
+    return max(folders, key=lambda one: one.source.captured)
 
 
-def _with_found(known: list[ProcessBooks], found: dict[str, Source]) -> list[ProcessBooks]:
+def _with_found(known: list[ProcessBooks], found: dict[str, FoundFolder]) -> list[ProcessBooks]:
     """The books of processes, with what their outboxes say and no message has told yet."""
     known_ids = {book.source_id for book in known}
-    new = [_new_books(source) for source_id, source in found.items() if source_id not in known_ids]
-    return [_told(book, found[book.source_id]) if book.source_id in found else book for book in known + new]
+    new = [_new_books(one) for source_id, one in found.items() if source_id not in known_ids]
+    return [_told(book, found[book.source_id].source) if book.source_id in found else book for book in known + new]
 
 
 def _told(book: ProcessBooks, source: Source) -> ProcessBooks:
@@ -166,7 +166,8 @@ def _told(book: ProcessBooks, source: Source) -> ProcessBooks:
     return msgspec.structs.replace(book, captured=captured, dropped_by_reason=dropped)
 
 
-def _new_books(source: Source) -> ProcessBooks:
+def _new_books(folder: FoundFolder) -> ProcessBooks:
+    source = folder.source
     return ProcessBooks(
         source_id=source.source_id,
         host=source.host,
@@ -177,7 +178,7 @@ def _new_books(source: Source) -> ProcessBooks:
         rejected=0,
         duplicates=0,
         dropped_by_reason={},
-        seconds_unseen=None,
+        seconds_unseen=folder.seconds_unseen,
     )
 
 
@@ -202,7 +203,7 @@ def _grown(books: Books, before: list[ProcessBooks], after: list[ProcessBooks]) 
 def _held(outbox: OutboxLook, processes: list[ProcessBooks], unwritten: dict[str, Unwritten]) -> Held:
     """What the outboxes hold that is not written; an event stays there until it is, so that others are held too."""
     events = {
-        one.source_id: min(one.pending, unwritten[one.source_id].count)
+        one.source_id: min(one.pending, unwritten[one.source_id].events)
         for one in processes
         if one.source_id in unwritten
     }

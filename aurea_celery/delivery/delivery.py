@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from aurea_celery.budget import BudgetState
 from aurea_celery.delivery.broker import RECEIPTS, Broker
 from aurea_celery.delivery.budgets import BudgetCopy
-from aurea_celery.delivery.folders import outbox_root
+from aurea_celery.delivery.folders import outbox_roots
 from aurea_celery.delivery.outbox import Outbox
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.delivery.sync import SyncDelivery
@@ -42,8 +42,8 @@ class Delivery:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._root = outbox_root(app.connection_for_write(settings.broker_url or None), settings)
-        self._budgets = BudgetCopy(self._root)
+        self._roots = outbox_roots(app.connection_for_write(settings.broker_url or None), settings)
+        self._budgets = BudgetCopy(self._roots[0])
         self._main_pid = 0
         self._start(parent=None)
         _living.add(self)
@@ -61,7 +61,9 @@ class Delivery:
         kept = self._outbox.finish(event)
         if self._sync is not None and kept is not None:
             self._sync.send(kept)
-        if not self._is_pool_child or len(self._outbox.overflow):
+        if len(self._outbox.overflow):
+            self._publisher.send_soon()
+        elif not self._is_pool_child:
             self._publisher.ensure_running()
 
     def abort(self, event: TaskEvent) -> None:
@@ -115,7 +117,7 @@ class Delivery:
         self._is_pool_child = parent is not None
         self._broker_answers = broker_answers
         self._outbox = Outbox(
-            self._root,
+            *self._roots,
             batch_events=self._settings.batch_events,
             max_bytes=self._settings.outbox_max_bytes,
             parent=parent,

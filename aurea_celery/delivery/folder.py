@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -18,12 +19,19 @@ from typing import NamedTuple
 
 import msgspec
 
+from aurea_celery._guard import log_once_a_minute
+from aurea_celery.delivery.lock_file import LOCK, read_owner, unknown_source
 from aurea_celery.delivery.receipts import InFlight
 from aurea_celery.delivery.records import CALL, DONE, LEFT, OPEN, VOID, LeftOut, close, unpack
-from aurea_celery.delivery.segment import Parcel, Place, read_segment, segment_name
+from aurea_celery.delivery.segment import (
+    FIRST_SEGMENT,
+    Parcel,
+    Place,
+    read_segment,
+    segment_name,
+    with_dropped,
+)
 from aurea_celery.events import Source, Verdict
-
-LOCK = "lock"
 
 
 class OpenExecution(NamedTuple):
@@ -70,7 +78,7 @@ class Folder:
         self.path = path
         self.in_flight = InFlight()
         self.is_closed = False
-        self._place = Place()
+        self._place: Place | None = None
         self._kept_from = 0
         self._sent_bytes: dict[int, int] = {}  # by segment, of those that are sent to their end and still there
         self._lock_fd = -1
@@ -103,25 +111,34 @@ class Folder:
 
         The list of segments is taken before reading: when a later one is already there, this one is complete.
         """
-        segments = self._segments(self._place.segment)
+        segments = self._segments(self._place.segment if self._place else 0)
         for segment in segments:
-            parcel = read_segment(self._path_of(segment), self._begin_of(segment), limit)
+            is_complete = self.adopted or segment != segments[-1]
+            parcel = read_segment(self._path_of(segment), self._begin_of(segment), limit, is_complete=is_complete)
             if parcel is None:
                 continue
-            if parcel.events or _says_more(parcel.source, self._place.source):
-                return parcel._replace(has_more=parcel.has_more or segment != segments[-1])
+            if parcel.events or _says_more(parcel.source, self._place):
+                return parcel._replace(has_more=parcel.has_more or is_complete)  # the count of a dead owner, too
             self.commit(parcel)
-        return None
+        return self._read_count()
 
     def commit(self, parcel: Parcel, batch_id: str | None = None) -> None:
         """The broker has confirmed a parcel; as part of a named batch it is kept until its receipt has come."""
         segment = parcel.end.segment
         if batch_id is not None:
             self.in_flight.add(batch_id, self._begin_of(segment))
-        if segment > self._place.segment:
+        if self._place and segment > self._place.segment:
             self._sent_bytes[self._place.segment] = self._place.offset
         self._place = parcel.end
         self.remove_sent()
+        if parcel.damaged:
+            log_once_a_minute(
+                "damaged",
+                logging.ERROR,
+                "aurea-celery: the outbox folder %s is damaged; what could not be read there is counted as dropped. "
+                "Check the disk",
+                self.path,
+            )
 
     def send_again(self) -> None:
         """What has no receipt was lost: the next :meth:`read` begins there, unless somebody has removed it."""
@@ -143,8 +160,8 @@ class Folder:
 
     def remove_sent(self) -> None:
         """Remove the segments of which everything has arrived."""
-        keep_from = (self.in_flight.oldest or self._place).segment
-        if keep_from > self._kept_from:
+        keep = self.in_flight.oldest or self._place
+        if keep and (keep_from := keep.segment) > self._kept_from:
             self._kept_from = keep_from
             self._sent_bytes = {segment: size for segment, size in self._sent_bytes.items() if segment >= keep_from}
             for segment in self._segments():
@@ -155,7 +172,7 @@ class Folder:
         """The executions that a dead owner left open. For when :meth:`read` has nothing left."""
         opened: dict[str, OpenExecution] = {}
         for segment in self._segments():
-            for kind, payload, _ in unpack(self._path_of(segment).read_bytes()):
+            for kind, payload, _ in unpack(self._path_of(segment).read_bytes(), is_complete=True):
                 if kind == OPEN:
                     # The last one says most; a segment that carries an execution on repeats its calls too.
                     opened[_event_id(payload)] = OpenExecution(payload, [])
@@ -169,18 +186,17 @@ class Folder:
 
     def close_open(self, opened: dict[str, OpenExecution], verdict_on: VerdictOn) -> Parcel | None:
         """Close what a dead owner left open; None if that is nothing."""
-        source = self._place.source
-        if not opened or source is None:
+        place = self._place
+        if not opened or place is None:
             return None
         closed = [
             close(one.payload, one.calls, _verdict_on(event_id, opened, verdict_on)) for event_id, one in opened.items()
         ]
         events = [event for event in closed if event is not None]
-        dropped = dict(source.dropped)
+        source = msgspec.structs.replace(place.source, captured=place.source.captured + len(opened))
         if len(events) < len(opened):
-            dropped["unreadable"] = dropped.get("unreadable", 0) + len(opened) - len(events)
-        source = msgspec.structs.replace(source, captured=source.captured + len(opened), dropped=dropped)
-        return Parcel(source, events, self._place._replace(source=source), has_more=False)
+            source = with_dropped(source, "unreadable", len(opened) - len(events))
+        return Parcel(source, events, place._replace(source=source), has_more=False)
 
     def remove(self) -> None:
         """Remove the folder of a dead owner, everything in it being confirmed, and let go of its lock.
@@ -220,8 +236,31 @@ class Folder:
         first_name = segment_name(first)
         return sorted(int(name[:-4]) for name in names if name >= first_name and name.endswith(".seg"))
 
+    def _read_count(self) -> Parcel | None:
+        """What the segments do not tell of: events in their process's memory, and, once it is dead, what is gone."""
+        count, place = read_owner(self.path).counted, self._place or self._begin_of(0)
+        if count is None:
+            return None
+        gone, captured = 0, max(place.source.captured, count.captured)
+        if place.recorded is not None:
+            in_memory = count.captured - count.recorded - (place.source.captured - place.recorded)
+            gone = max(0, count.recorded - place.recorded) if self.adopted else 0
+            captured = place.source.captured + max(0, in_memory) + gone
+        if captured == place.source.captured or not (self.adopted or place.recorded is not None):
+            return None
+        source = msgspec.structs.replace(place.source, captured=captured)
+        if gone:
+            is_there = self._path_of(place.segment).exists()
+            source = with_dropped(source, "damaged" if is_there else "outbox_removed", gone)
+        recorded = None if place.recorded is None else place.recorded + gone
+        return Parcel(source, [], place._replace(source=source, recorded=recorded), has_more=False, damaged=gone)
+
     def _begin_of(self, segment: int) -> Place:
         """Where reading a segment begins: where the last read ended, or at its first line."""
+        if self._place is None:
+            head = read_owner(self.path).head
+            source, recorded = (head.source, head.recorded) if head else (unknown_source(self.path), None)
+            return Place(segment, 0, source, recorded if segment in (0, FIRST_SEGMENT) else None)
         return self._place if segment == self._place.segment else self._place._replace(segment=segment, offset=0)
 
     def _path_of(self, segment: int) -> Path:
@@ -237,7 +276,7 @@ def _verdict_on(event_id: str | None, opened: dict[str, OpenExecution], verdict_
     return None
 
 
-def _says_more(source: Source, known: Source | None) -> bool:
+def _says_more(source: Source, place: Place | None) -> bool:
     """Whether counters other than the number of events have grown."""
-    before = ({}, 0, 0) if known is None else (known.dropped, known.excluded, known.sampled_out)
+    before = ({}, 0, 0) if place is None else (place.source.dropped, place.source.excluded, place.source.sampled_out)
     return (source.dropped, source.excluded, source.sampled_out) != before

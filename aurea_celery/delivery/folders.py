@@ -12,30 +12,35 @@ from typing import TYPE_CHECKING
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.delivery.folder import Folder, is_owned
 from aurea_celery.delivery.outbox import Outbox
+from aurea_celery.delivery.own_folder import may_be_read
 from aurea_celery.queue_look import address_of
-from aurea_celery.settings import Settings
+from aurea_celery.settings import Settings, temporary_folder
 
 if TYPE_CHECKING:
     from kombu import Connection
 
+EMERGENCY = "emergency"
 LEFT_ALONE_SECONDS = 60.0
 MOST_ADOPTED = 16
 """Folders of dead processes that are taken over at a time: each costs the host a file descriptor meanwhile."""
 
 
-def outbox_root(connection: Connection, settings: Settings) -> Path:
-    """The folder of all that goes to one broker and queue; the broker's password is not part of its name."""
+def outbox_roots(connection: Connection, settings: Settings) -> tuple[Path, Path]:
+    """Return the folders of all that goes to one broker and queue; the broker's password is not part of their name.
+
+    The first is the outbox. The second, among the temporary files, is for what cannot be written there.
+    """
     destination = hashlib.sha256(f"{address_of(connection)} {settings.queue}".encode()).hexdigest()[:12]
-    return Path(settings.outbox_dir).expanduser() / destination
+    return Path(settings.outbox_dir) / destination, temporary_folder() / EMERGENCY / destination
 
 
 class Folders:
-    """What lies below the outbox's root, as far as it is this process's to ship."""
+    """What lies below the outbox's roots, as far as it is this process's to ship."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._known: dict[str, Folder] = {}
-        self._left_alone_until: dict[str, float] = {}
+        self._known: dict[Path, Folder] = {}
+        self._left_alone_until: dict[Path, float] = {}
 
     def __iter__(self) -> Iterator[Folder]:
         return iter(tuple(self._known.values()))
@@ -44,20 +49,21 @@ class Folders:
         """The folders to ship now; takes over some of those whose owner is dead."""
         adopted = sum(folder.adopted for folder in self._known.values())
         for path in self._visible():
-            folder = self._known.get(path.name) or Folder(path)
+            folder = self._known.get(path) or Folder(path)
             if not folder.adopted and path.name != self._outbox.name and adopted < MOST_ADOPTED:
                 adopted += self._adopt(folder)
             if folder.adopted or path.name == self._outbox.name or self.is_of_child(folder):
-                self._known[path.name] = folder
+                self._known[path] = folder
                 yield folder
 
     def is_of_child(self, folder: Folder) -> bool:
         """Whether a folder is that of a pool child of this process."""
         return folder.path.name.startswith(f"{self._outbox.name}.")
 
-    def take_own(self) -> Folder | None:
-        """The process's own folder, which is not shipped from here on."""
-        return self._known.pop(self._outbox.name, None)
+    def take_own(self) -> list[Folder]:
+        """The process's own folders, which are not shipped from here on."""
+        own = [path for path in self._known if path.name == self._outbox.name]
+        return [self._known.pop(path) for path in own]
 
     def remove(self, folder: Folder) -> None:
         """Remove the folder of a dead process, everything in it having arrived."""
@@ -65,11 +71,11 @@ class Folders:
             folder.remove()
         except OSError as error:
             self.leave_alone(folder, error)
-        self._known.pop(folder.path.name, None)
+        self._known.pop(folder.path, None)
 
     def leave_alone(self, folder: Folder, error: Exception) -> None:
         """For a while, let another process, or a person, see to a folder that this one cannot handle."""
-        self._left_alone_until[folder.path.name] = time.monotonic() + LEFT_ALONE_SECONDS
+        self._left_alone_until[folder.path] = time.monotonic() + LEFT_ALONE_SECONDS
         folder.release()
         log_once_a_minute(
             "folder",
@@ -94,21 +100,27 @@ class Folders:
 
     def _may_adopt(self, folder: Folder) -> bool:
         parent, child = folder.path.name.partition(".")[::2]
-        return not child or parent == self._outbox.name or not is_owned(folder.path.with_name(parent))
+        if not child or parent == self._outbox.name:
+            return True
+        return not any(is_owned(root / parent) for root in self._outbox.roots)
 
     def _visible(self) -> list[Path]:
         """All folders but those still being made; forgets the dead ones' that are gone.
 
         A living process makes its folder anew, and how far the last one was read tells what was in it.
         """
-        try:
-            paths = [path for path in self._outbox.root.iterdir() if path.name[0] != "."]
-        except OSError:  # not made yet, or it cannot be: then events are in memory
-            return []
-        names = {path.name for path in paths}
-        for name in self._known.keys() - names:
-            if self._known[name].adopted:
-                self._known.pop(name).release()
+        paths = [path for root in self._outbox.roots for path in _folders_in(root)]
+        for path in self._known.keys() - set(paths):
+            if self._known[path].adopted:
+                self._known.pop(path).release()
         now = time.monotonic()
-        self._left_alone_until = {name: until for name, until in self._left_alone_until.items() if until > now}
-        return [path for path in paths if path.name not in self._left_alone_until]
+        self._left_alone_until = {path: until for path, until in self._left_alone_until.items() if until > now}
+        return [path for path in paths if path not in self._left_alone_until]
+
+
+def _folders_in(root: Path) -> list[Path]:
+    """Return the folders below a root; none while it is not made, or cannot be: then events are elsewhere."""
+    try:
+        return [path for path in root.iterdir() if path.name[0] != "."] if may_be_read(root) else []
+    except OSError:
+        return []

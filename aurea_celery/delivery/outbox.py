@@ -5,14 +5,14 @@ through a lock on its ``lock`` file. One event is one ``write(2)`` and no fsync:
 though not of the machine. The folder of a pool child is named ``PARENT.OWN``, so that the worker's main process, which
 ships it, knows its own.
 
-When the disk cannot be written, finished events are kept in memory, bounded, and sent from there.
+When the disk cannot be written, events go to a folder of the same name among the temporary files. When that cannot be
+written either, finished ones are kept in memory, bounded, and sent from there; the lock file counts them where it can.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import socket
@@ -28,9 +28,10 @@ import msgspec
 
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
+from aurea_celery.delivery.lock_file import Count
 from aurea_celery.delivery.overflow import Overflow
+from aurea_celery.delivery.own_folder import OwnFolder
 from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, Head, LeftOut, RecordedCall, pack
-from aurea_celery.delivery.segment import segment_name
 from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
 
 R = TypeVar("R")
@@ -38,38 +39,65 @@ R = TypeVar("R")
 SEGMENT_BYTES = 256 * 1024
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
+EMERGENCY_BYTES = 16 * 1024 * 1024
+"""Most that a process writes among the temporary files, which may be in memory or on the system's disk."""
+
+RETURN_SECONDS = 10.0
 
 
 @dataclass(slots=True)
 class _OpenExecution:
-    """The lines of an execution that has not ended, and where the first of them stands on disk."""
+    """The lines of an execution that has not ended, and where the first of them stands on disk, if it does."""
 
     lines: list[bytes]
-    segment: int = 0
+    path: Path | None = None
     offset: int = 0
 
 
 class Outbox:
     """One process's folder of events on their way. Thread-safe; not to be used across a fork."""
 
-    def __init__(self, root: Path, *, batch_events: int, max_bytes: int, parent: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        emergency_root: Path | None = None,
+        *,
+        batch_events: int,
+        max_bytes: int,
+        parent: str | None = None,
+    ) -> None:
         self.root = root
+        self.roots = (root, emergency_root) if emergency_root else (root,)
         self._parent = parent
-        self._take_name()
-        self.overflow = Overflow()
-        self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._batch_events = batch_events
         self._max_bytes = max_bytes
+        self._begin_anew()
+        self.overflow = Overflow()
+        self._source = Source(source_id=new_event_id(), host=clean_text(socket.gethostname()), pid=os.getpid())
         self._lock = threading.RLock()
         self._is_busy = False
-        self._lock_fd = self._segment_fd = -1
-        self._segment = self._segment_events = self._segment_size = self._carried_size = self._room = 0
+        self._segment_fd = -1
+        self._segment_events = self._segment_size = self._carried_size = 0
         self._captured = self._in_memory = 0
         self._dropped: Counter[str] = Counter()
         self._left_out: Counter[Omission] = Counter()
         self._open: dict[str, _OpenExecution] = {}
-        self._closed_until = self._look_at = 0.0
+        self._stale: list[tuple[Path, int]] = []
+        self._look_at = self._return_at = 0.0
         self._full = False
+
+    def _begin_anew(self) -> None:
+        """Take a name, and a folder of that name below each root, none of which is made yet."""
+        own = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self.name = f"{self._parent}.{own}" if self._parent else own
+        limits = (self._max_bytes, min(self._max_bytes, EMERGENCY_BYTES))
+        self.folders = [OwnFolder(*one) for one in zip(self.roots, (self.name,) * 2, limits, strict=False)]
+        self._folder = self.folders[0]
+
+    @property
+    def path(self) -> Path:
+        """The folder that is written to now."""
+        return self._folder.path
 
     @property
     def source(self) -> Source:
@@ -90,7 +118,7 @@ class Outbox:
     def open_folder(self) -> bool:
         """Make the folder and take its lock, if that has not happened yet; whether it is there."""
         self._alone(self._ready)
-        return self._lock_fd >= 0
+        return any(folder.is_locked for folder in self.folders)
 
     def begin(self, event: TaskEvent) -> None:
         """Note that an execution has begun; ``event`` is what it will be if the process dies now.
@@ -139,7 +167,7 @@ class Outbox:
     def _begin(self, event_id: str, line: bytes) -> None:
         execution = _OpenExecution([line])
         if self._append(line):
-            execution.segment, execution.offset = self._segment, self._segment_size - len(line)
+            execution.path, execution.offset = self._segment_path, self._segment_size - len(line)
         self._open[event_id] = execution
 
     def _add_call(self, event_id: str, line: bytes) -> None:
@@ -178,22 +206,43 @@ class Outbox:
         self._captured += 1
         if written:
             self._segment_events += 1
+            self._note_count()
             self._rotate_if_due()
             return payload
         if execution is not None:
             self._void(execution)
+        return self._keep_in_memory(payload)
+
+    def _keep_in_memory(self, payload: bytes) -> bytes | None:
+        """Keep an event that no folder takes; None if it is dropped. It is counted before it can be lost."""
         if self._full:
             self._dropped["outbox_full"] += 1
+            self._note_count()
             return None
-        if self.overflow.put(payload):
-            self._in_memory += 1
-        else:  # the oldest one there had to go
+        self._in_memory += 1
+        self._note_count()
+        if not self.overflow.put(payload):  # the oldest one there had to go
+            self._in_memory -= 1
             self._dropped["memory_full"] += 1
         return payload
 
+    def _note_count(self) -> None:
+        """Note in every folder what this process has captured, and how much of it is there."""
+        for folder in self.folders:
+            folder.count(Count(self._captured, self._recorded_in(folder)))
+
+    def _recorded_in(self, folder: OwnFolder) -> int:
+        """How many events the segments of a folder took."""
+        return self._recorded - folder.recorded_elsewhere if folder is self._folder else folder.recorded
+
+    @property
+    def _recorded(self) -> int:
+        """How many events the segments of all folders took."""
+        return self._captured - self._in_memory - self._dropped.total()
+
     def _is_last_on_disk(self, line: bytes) -> bool:
         try:
-            return self._path_of(self._segment).read_bytes().endswith(line)
+            return self._segment_path.read_bytes().endswith(line)
         except OSError:
             return False
 
@@ -206,7 +255,7 @@ class Outbox:
             self._close_files()
             return
         with self._lock:
-            if self._dropped and self._lock_fd >= 0:
+            if self._dropped and self._folder.is_locked:
                 self._close_segment()
                 with contextlib.suppress(OSError):
                     self._start_segment()  # it begins with the counters
@@ -214,9 +263,8 @@ class Outbox:
 
     def _close_files(self) -> None:
         self._close_segment()
-        descriptor, self._lock_fd = self._lock_fd, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        for folder in self.folders:
+            folder.close()
 
     def _close_segment(self) -> None:
         # Forgotten first: an interruption in between must not leave a number that may become a file of the host's.
@@ -226,16 +274,22 @@ class Outbox:
 
     def _append(self, line: bytes) -> bool:
         """Write a line whole or not at all; whether it is on disk."""
-        if self._segment_fd >= 0 and self._is_removed():
+        if self._segment_fd >= 0 and (self._is_removed() or self._may_return()):
             self._close_segment()
-        if self._segment_fd < 0 and not self._ready():
-            return False
-        try:
-            self._write(line)
-        except OSError as error:
-            self._give_up(error)
-            return False
-        return True
+        for _ in self.folders:
+            if not self._ready():
+                break
+            try:
+                self._write(line)
+            except OSError as error:
+                self._give_up(error)
+            else:
+                return True
+        return False
+
+    def _may_return(self) -> bool:
+        """Whether it is time to see if the outbox itself can be written again."""
+        return self._folder is not self.folders[0] and time.monotonic() > self._return_at
 
     def _is_removed(self) -> bool:
         """Whether somebody has removed the segment, and what is written to it would be gone. Looks once a second."""
@@ -251,45 +305,61 @@ class Outbox:
             os.ftruncate(self._segment_fd, self._segment_size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._segment_size += written
-        self._room -= written
+        self._folder.note_written(written)
 
     def _ready(self) -> bool:
-        """Whether there is a segment to write to; begins one if there is none and the disk allows."""
+        """Whether there is a segment to write to; begins one if there is none and a disk allows."""
         if self._segment_fd >= 0:
             return True
-        if time.monotonic() < self._closed_until:
-            return False
-        try:
-            self._create_folder()
-            self._full = self._is_full()
-            if not self._full:
-                self._start_segment()
-        except OSError as error:
-            self._give_up(error)
-        return self._segment_fd >= 0
+        if any(folder.path.exists() and not folder.is_locked for folder in self.folders):
+            self._begin_anew()  # this process closed its outbox before, and left something in it
+        for folder in self.folders:
+            if folder.is_resting:
+                if self._full:
+                    return False
+                continue
+            self._go_on_in(folder)
+            try:
+                folder.make(self._head)
+                has_room = folder.has_room()
+                if has_room:
+                    self._start_segment()
+            except OSError as error:
+                self._give_up(error)
+                continue
+            self._full = folder is self.folders[0] and not has_room
+            if has_room or self._full:
+                self._note_full() if self._full else self._void_stale()
+                return not self._full
+            folder.rest(RETRY_SECONDS)
+        return False
+
+    def _go_on_in(self, folder: OwnFolder) -> None:
+        """Write to a folder from here on; its segments go on counting where they were."""
+        if folder is not self._folder:
+            self._folder.recorded = self._recorded_in(self._folder)
+            folder.recorded_elsewhere = self._recorded - folder.recorded
+            self._folder = folder
+            self._return_at = time.monotonic() + RETURN_SECONDS
 
     def _give_up(self, error: OSError) -> None:
-        """Keep events in memory for a moment, and say so."""
-        self._closed_until = time.monotonic() + RETRY_SECONDS
+        """Let the folder be for a moment, and say so."""
+        self._folder.rest(RETRY_SECONDS)
+        self._full = False
         self._close_segment()
+        elsewhere = f"in {self.roots[-1]}, or else in memory" if len(self.roots) > 1 else "in memory"
         log_once_a_minute(
             "outbox",
             logging.ERROR,
-            "aurea-celery: cannot write to the outbox %s (%s); events are kept in memory and sent from there. "
+            "aurea-celery: cannot write to the outbox %s (%s); events are kept %s and sent from there. "
             "Make the folder writable, free some disk, or set aurea_outbox_dir",
-            self.root,
+            self._folder.root,
             error.strerror,
+            elsewhere,
         )
 
-    def _is_full(self) -> bool:
-        """Whether the folder holds all that it may; looked up only after as much was written as there was room for."""
-        if self._room <= 0:
-            # A list, and not an iterator that an interruption would leave open.
-            held = sum(_size_of(self.path / name) for name in os.listdir(self.path))  # noqa: PTH208
-            self._room = self._max_bytes - held
-        if self._room > 0:
-            return False
-        self._closed_until = time.monotonic() + RETRY_SECONDS
+    def _note_full(self) -> None:
+        self._folder.rest(RETRY_SECONDS)
         log_once_a_minute(
             "outbox_full",
             logging.ERROR,
@@ -297,44 +367,6 @@ class Outbox:
             "Check that the broker is up and a writer runs: celery -A yourapp aurea writer",
             self.root,
         )
-        return True
-
-    def _create_folder(self) -> None:
-        """Make the folder under a hidden name, lock it, then show it: nobody ever sees it unlocked."""
-        if self._lock_fd >= 0 and os.fstat(self._lock_fd).st_nlink:
-            return
-        if self._lock_fd >= 0:
-            self._note_removal()
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.path.exists():  # this process closed its outbox before, and left something in it
-            self._take_name()
-        hidden = self.root / f".{self.name}"
-        hidden.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(hidden / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            hidden.rename(self.path)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._lock_fd = descriptor
-
-    def _note_removal(self) -> None:
-        """Somebody has removed the folder: say so, and let go of its lock; the next one has the same name."""
-        descriptor, self._lock_fd = self._lock_fd, -1
-        os.close(descriptor)
-        log_once_a_minute(
-            "outbox_removed",
-            logging.ERROR,
-            "aurea-celery: the outbox folder %s was removed while in use; what was in it and not sent yet is lost, and "
-            "is counted as dropped. Find out who removes it",
-            self.path,
-        )
-
-    def _take_name(self) -> None:
-        own = f"{os.getpid()}-{os.urandom(4).hex()}"
-        self.name = f"{self._parent}.{own}" if self._parent else own
-        self.path = self.root / self.name
 
     def _rotate_if_due(self) -> None:
         """Leave a segment that holds a batch; the next line begins a new one."""
@@ -342,45 +374,57 @@ class Outbox:
         if self._segment_events >= self._batch_events or grown >= SEGMENT_BYTES:
             self._close_segment()
 
+    @property
+    def _head(self) -> Head:
+        """The process as it is now, for the beginning of a segment or a folder."""
+        return Head(source=self.source, recorded=self._recorded_in(self._folder))
+
+    @property
+    def _segment_path(self) -> Path:
+        return self._folder.path_of(self._folder.segment)
+
     def _start_segment(self) -> None:
         """Begin a segment with who we are and the executions that are open, so that older segments can go.
 
         Whole or not at all: a reader takes a beginning for the end of what came before.
         """
-        path = self._path_of(self._segment + 1)
-        recorded = self._captured - self._in_memory - self._dropped.total()
-        head = pack(HEAD, encode(Head(source=self.source, recorded=recorded)))
+        path = self._folder.path_of(self._folder.segment + 1)
+        head = pack(HEAD, encode(self._head))
         carried = [b"".join(execution.lines) for execution in self._open.values()]
         self._segment_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._segment_size = 0
+        self._stale += [
+            (one.path, one.offset) for one in self._open.values() if one.path and one.path.parent != path.parent
+        ]
         try:
             self._write(b"".join([head, *carried]))
         except OSError:
+            self._stale.clear()
             path.unlink(missing_ok=True)
             raise
-        self._segment += 1
+        self._folder.segment += 1
         self._segment_events, self._carried_size = 0, self._segment_size
         offset = len(head)
         for execution, lines in zip(self._open.values(), carried, strict=True):
-            execution.segment, execution.offset = self._segment, offset
+            execution.path, execution.offset = path, offset
             offset += len(lines)
 
+    def _void_stale(self) -> None:
+        """Void what was carried to another folder where it was: else it would be closed there too, as lost."""
+        while self._stale:
+            _void_at(*self._stale[-1])
+            self._stale.pop()
+
     def _void(self, execution: _OpenExecution) -> None:
-        """Mark an execution on disk as ended, in place: that works on a full disk too."""
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self._path_of(execution.segment), os.O_WRONLY)
-            try:
-                os.pwrite(descriptor, VOID, execution.offset)
-            finally:
-                os.close(descriptor)
-
-    def _path_of(self, segment: int) -> Path:
-        return self.path / segment_name(segment)
+        if execution.path is not None:
+            _void_at(execution.path, execution.offset)
 
 
-def _size_of(path: Path) -> int:
-    """A file's size in bytes; 0 if it is gone, because the publisher has sent it meanwhile."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def _void_at(path: Path, offset: int) -> None:
+    """Mark an execution on disk as ended there, in place: that works on a full disk too."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.pwrite(descriptor, VOID, offset)
+        finally:
+            os.close(descriptor)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from aurea_celery.delivery.lock_file import LOCK, read_owner, unknown_source, with_count
 from aurea_celery.delivery.records import DONE, Record, unpack
 from aurea_celery.delivery.segment import Place, read_segment
 from aurea_celery.events import Identifier, Microseconds, Source
 
 
 class FoundFolder(NamedTuple):
-    """One process's folder, and its process with the counters as they are now."""
+    """One process's folder, its process with the counters as they are now, and how long ago it captured something."""
 
     path: Path
     source: Source
+    seconds_unseen: float
 
 
 class OutboxLook(NamedTuple):
@@ -36,26 +39,25 @@ class _Ended(msgspec.Struct):
     ended_at_us: Microseconds
 
 
-def look_at_outbox(root: Path) -> OutboxLook | None:
-    """Every folder of the processes that send to one place; None if there has never been one."""
-    try:
-        paths = [path for path in root.iterdir() if path.name[0] != "."]
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return OutboxLook(root, [], unreadable=1)
-    folders, unreadable = [], 0
-    for path in paths:
+def look_at_outbox(roots: Sequence[Path]) -> OutboxLook | None:
+    """Look at every folder of the processes that send to one place; None if there has never been one."""
+    folders, unreadable, is_there = [], 0, False
+    for root in roots:
         try:
-            source = _source_of(path)
-        except FileNotFoundError:  # sent and removed meanwhile
+            paths = [path for path in root.iterdir() if path.name[0] != "."]
+        except FileNotFoundError:
             continue
-        except (OSError, msgspec.DecodeError):
-            unreadable += 1
-            continue
-        if source is not None:
-            folders.append(FoundFolder(path, source))
-    return OutboxLook(root, folders, unreadable)
+        except OSError:
+            paths, unreadable = [], unreadable + 1
+        is_there = True
+        for path in paths:
+            try:
+                folders += _found(path)
+            except FileNotFoundError:  # sent and removed meanwhile
+                continue
+            except (OSError, msgspec.DecodeError):
+                unreadable += 1
+    return OutboxLook(roots[0], folders, unreadable) if is_there else None
 
 
 def events_in(path: Path) -> Iterator[list[tuple[str, int]]]:
@@ -65,7 +67,12 @@ def events_in(path: Path) -> Iterator[list[tuple[str, int]]]:
     """
     for segment in _segments(path):
         with contextlib.suppress(OSError):
-            yield [key for record in unpack(segment.read_bytes()) if record.kind == DONE for key in _key_of(record)]
+            yield [
+                key
+                for record in unpack(segment.read_bytes(), is_complete=True)
+                if record.kind == DONE
+                for key in _key_of(record)
+            ]
 
 
 def _key_of(record: Record) -> Iterator[tuple[str, int]]:
@@ -75,13 +82,19 @@ def _key_of(record: Record) -> Iterator[tuple[str, int]]:
         yield ended.event_id, ended.ended_at_us
 
 
-def _source_of(path: Path) -> Source | None:
-    """A process with its counters; its last segment has them all, but may just be about to begin."""
-    for segment in _segments(path):
-        parcel = read_segment(segment, Place(), sys.maxsize)
-        if parcel is not None:
-            return parcel.source
-    return None
+def _found(path: Path) -> list[FoundFolder]:
+    """Return a folder with its process; nothing if it is none.
+
+    The last segment has all counters but that of what went into no segment, and may just be about to begin.
+    """
+    head, counted = read_owner(path)
+    begin = Place(0, 0, head.source if head else unknown_source(path), None)
+    parcels = (read_segment(segment, begin, sys.maxsize) for segment in _segments(path))
+    source = next((parcel.source for parcel in parcels if parcel), head.source if head else None)
+    if source is None:
+        return []
+    captured_at = (path / LOCK).stat().st_mtime
+    return [FoundFolder(path, with_count(source, counted), max(0.0, time.time() - captured_at))]
 
 
 def _segments(path: Path) -> list[Path]:

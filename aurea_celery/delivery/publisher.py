@@ -66,6 +66,12 @@ class Publisher:
         if self._thread is None:
             self._start()
 
+    def send_soon(self) -> None:
+        """Send at once what is only in memory, which is gone with the process; unless the broker is away anyway."""
+        self.ensure_running()
+        if not self.is_backing_off:
+            self._wake.set()
+
     def stop(self, timeout_seconds: float) -> None:
         """Send what is left, for at most ``timeout_seconds``; the rest stays in the outbox.
 
@@ -111,6 +117,7 @@ class Publisher:
             while not self._stopping:
                 self._wake.wait(self._back_off_seconds or self._pause_seconds())
                 if not self._stopping:
+                    self._wake.clear()
                     self._try_to_ship()
             self._try_to_ship()  # whatever was recorded before the stop
             self._await_receipts()
@@ -269,15 +276,17 @@ class Publisher:
         self._folders.release()
 
     def _clean_up(self) -> None:
-        """Close the connection, and remove the own folder if nothing is left in it."""
+        """Close the connection, and remove the own folders if nothing is left in them."""
         try:
             self._sender.close()
             own = self._folders.take_own()
-            self._outbox.close()  # from here on nothing is written to this folder
-            if own is not None and own.adopt():
-                if own.read(1) is None and not own.read_open() and not len(own.in_flight):
-                    own.remove()
+            self._outbox.close()  # from here on nothing is written to these folders
+            for folder in own:
+                if not folder.adopt():
+                    continue
+                if folder.read(1) is None and not folder.read_open() and not len(folder.in_flight):
+                    folder.remove()
                 else:
-                    own.release()
+                    folder.release()
         except Exception as error:
             report_fault("aurea_celery.delivery.publisher", error)

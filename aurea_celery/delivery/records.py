@@ -1,20 +1,23 @@
 """The lines of an outbox segment.
 
 A segment is a text file of lines ``KIND CRC32 PAYLOAD``: one letter, eight hexadecimal digits of the payload's CRC-32,
-and JSON without a line break. A line that was cut short or damaged is recognised and skipped, never shipped.
+and JSON without a line break. A line that was cut short or damaged is recognised and skipped, never shipped; what is
+intact beside the damage is read.
 
-========  ==========================================================================================
+========= ==========================================================================================
 ``HEAD``  first line of each segment: the process with its counters at that moment
 ``OPEN``  an execution has begun: the event as it will be if the process dies now; the last one of several counts
 ``CALL``  a model call of an open execution, written when it happened
 ``DONE``  the final event; what came before of the same execution no longer matters
 ``LEFT``  an execution that the settings leave out; if it had begun, its ``event_id``
-``VOID``  an ``OPEN`` line whose execution ended while the disk was full: its event went through memory
-========  ==========================================================================================
+``VOID``  an ``OPEN`` line whose execution goes on elsewhere: its event went through memory, or to another folder
+``COUNT`` not in segments: how many events the process has captured, see :mod:`aurea_celery.delivery.lock_file`
+========= ==========================================================================================
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -23,9 +26,11 @@ import msgspec
 
 from aurea_celery.events import Identifier, Microseconds, ModelCall, Omission, Source, TaskEvent, Verdict, encode
 
-HEAD, OPEN, CALL, DONE, LEFT, VOID = b"H", b"O", b"C", b"D", b"L", b"V"
-DAMAGED = b"-"
+HEAD, OPEN, CALL, DONE, LEFT, VOID, COUNT = KINDS = b"H", b"O", b"C", b"D", b"L", b"V", b"N"
+DAMAGED = b""
 _PREFIX_BYTES = 11
+_PREFIX = re.compile(rb"(?s:.) [0-9a-f]{8} ")
+_SEEDS = {bytes([letter]): zlib.crc32(bytes([letter])) for letter in range(256)} | {VOID: zlib.crc32(OPEN)}
 WORKER_LOST = "WorkerLostError"
 
 
@@ -52,7 +57,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(NamedTuple):
-    """One line; if it is damaged, with ``kind`` ``DAMAGED`` where it was an event, else empty."""
+    """One line; or, of kind ``DAMAGED``, a piece of the file that is none."""
 
     kind: bytes
     payload: bytes
@@ -60,20 +65,49 @@ class Record(NamedTuple):
 
 
 def pack(kind: bytes, payload: bytes) -> bytes:
-    """Make one line; the checksum covers the payload, so that an ``OPEN`` can be turned into a ``VOID`` in place.
+    """Make one line; the checksum covers the kind too, but an ``OPEN`` can be turned into a ``VOID`` in place.
 
     >>> list(unpack(pack(DONE, b"{}")))
     [Record(kind=b'D', payload=b'{}', size=14)]
     """
-    return b"%b %08x %b\n" % (kind, zlib.crc32(payload), payload)
+    return b"%b %08x %b\n" % (kind, zlib.crc32(payload, _SEEDS[kind]), payload)
 
 
-def unpack(data: bytes) -> Iterator[Record]:
-    """Read whole lines."""
-    for line in data.split(b"\n")[:-1]:
+def unpack(data: bytes, *, is_complete: bool = False) -> Iterator[Record]:
+    """Read lines; of what follows the last line break something only if nobody writes there any more."""
+    *lines, rest = data.split(b"\n")
+    for line in lines:
         kind, payload = line[:1], line[_PREFIX_BYTES:]
-        intact = line[1:_PREFIX_BYTES] == b" %08x " % zlib.crc32(payload)
-        yield Record(kind if intact else DAMAGED if kind == DONE else b"", payload, len(line) + 1)
+        if line[1:_PREFIX_BYTES] == b" %08x " % zlib.crc32(payload, _SEEDS.get(kind, 0)):
+            yield Record(kind, payload, len(line) + 1)
+        else:
+            yield from _salvage(line)
+    if is_complete and rest:
+        yield from _salvage(rest)
+
+
+def _salvage(line: bytes) -> Iterator[Record]:
+    """Read what is intact of a line that is not: without the line break between them two are one, to begin with."""
+    begins = [found.start() for found in _PREFIX.finditer(line)]
+    read = 0
+    for begin in begins:
+        ends = (*(later - 1 for later in begins if later > begin), len(line)) if begin >= read else ()
+        for end in ends:
+            if kind := _kind_of(line[begin:end]):
+                if begin > read:
+                    yield Record(DAMAGED, b"", begin - read)
+                yield Record(kind, line[begin + _PREFIX_BYTES : end], end + 1 - begin)
+                read = end + 1
+                break
+    if read <= len(line):
+        yield Record(DAMAGED, b"", len(line) + 1 - read)
+
+
+def _kind_of(line: bytes) -> bytes:
+    """Return of which kind a line is by its checksum, also if its letter is another one; nothing if it is of none."""
+    checksum, payload = line[1:_PREFIX_BYTES], line[_PREFIX_BYTES:]
+    fitting = [kind for kind in KINDS if checksum == b" %08x " % zlib.crc32(payload, _SEEDS[kind])]
+    return min(fitting, key=lambda kind: (kind[0] ^ line[0]).bit_count(), default=DAMAGED)
 
 
 def close(open_payload: bytes, calls: list[bytes], verdict: Verdict | None) -> bytes | None:

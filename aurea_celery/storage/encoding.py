@@ -53,9 +53,9 @@ def encode_parameters(parameters: Any, encode: Encode) -> Any:
 def _read_any_bytes(raw: Connection) -> None:
     raw.set_client_encoding(EVERY_BYTE)
     raw.rollback()
-    text = new_type(TEXT_OIDS, "AUREA_TEXT", _read)
+    text = new_type(TEXT_OIDS, "aurea_text", _read)
     register_type(text, raw)
-    register_type(new_array_type(TEXT_ARRAY_OIDS, "AUREA_TEXT_ARRAY", text), raw)
+    register_type(new_array_type(TEXT_ARRAY_OIDS, "aurea_text_array", text), raw)
     for register in (extras.register_default_json, extras.register_default_jsonb):
         register(raw, loads=lambda value: json.loads(_latin1_as_utf8(value)))
 

@@ -17,7 +17,7 @@ EventKey = tuple[str, int]
 class Unwritten(NamedTuple):
     """How many events are not in ``metrics``, and when the oldest of them ended; None if there is none."""
 
-    count: int = 0
+    events: int = 0
     oldest_at: datetime | None = None
 
 
@@ -31,10 +31,10 @@ _UNWRITTEN = sa.text("""
 
 def find_unwritten(connection: sa.Connection, batches: Iterable[Collection[EventKey]]) -> Unwritten:
     """Return what is not written of some events, which are read one batch after another."""
-    count, oldest = 0, []
+    events, oldest = 0, []
     for batch in batches:
         ids, ends = [event_id for event_id, _ in batch], [from_us(ended_at_us) for _, ended_at_us in batch]
         found = Unwritten(*connection.execute(_UNWRITTEN, {"event_ids": ids, "ends": ends}).one())
-        count += found.count
+        events += found.events
         oldest += [found.oldest_at] if found.oldest_at else []
-    return Unwritten(count, min(oldest, default=None))
+    return Unwritten(events, min(oldest, default=None))

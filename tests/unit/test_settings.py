@@ -187,3 +187,32 @@ def test_every_variable_in_the_source_is_known() -> None:
     named = {name for path in files for name in re.findall(r"\bAUREA_[A-Z][A-Z_]+[A-Z]\b", path.read_text())}
 
     assert named <= settings.OTHER_VARIABLES | {f"AUREA_{one.name.upper()}" for one in fields(Settings)}
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A user who is only a number, as containers have them; the folder for temporary files."""
+
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_user_without_a_home_has_an_outbox_of_his_own(homeless: Path) -> None:
+    assert Path(Settings.load({}, {}, {}).outbox_dir) == homeless / f"aurea-celery-{os.geteuid()}" / "outbox"
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_home_that_is_not_there_is_said() -> None:
+    with pytest.raises(ConfigurationError, match=r"aurea_outbox_dir begins with ~, and this user has no home"):
+        Settings.load({"outbox_dir": "~/outbox"}, {}, {})
+
+
+def test_a_home_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Settings.load({"outbox_dir": "~/outbox"}, {}, {}).outbox_dir == "/home/somebody/outbox"

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection
 
 from aurea_celery.delivery.folder import Folder
-from aurea_celery.delivery.folders import outbox_root
+from aurea_celery.delivery.folders import outbox_roots
 from aurea_celery.delivery.publisher import Publisher
 from aurea_celery.queue_look import address_of
 from aurea_celery.settings import Settings
@@ -37,7 +37,7 @@ def test_the_outbox_of_a_broker_stays_where_it_is() -> None:
     """A folder that is called otherwise after an upgrade would leave what is in it behind."""
     settings = Settings(outbox_dir="/var/lib/aurea")
 
-    root = outbox_root(Connection("redis://cache:6379/0"), settings)
+    root = outbox_roots(Connection("redis://cache:6379/0"), settings)[0]
 
     assert root.as_posix() == "/var/lib/aurea/08e5bac85af9"
 

@@ -20,7 +20,7 @@ from tests.support.senders import MemorySender
 
 
 def sources_in(root: Path) -> dict[str, Source]:
-    look = look_at_outbox(root)
+    look = look_at_outbox([root])
     assert look is not None
     return {one.source.source_id: one.source for one in look.folders}
 
@@ -81,11 +81,11 @@ def test_what_is_no_outbox_is_passed_over_and_counted(tmp_path: Path) -> None:
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "0000000001.seg").write_bytes(pack(HEAD, b"{}"))
 
-    look = look_at_outbox(tmp_path)
+    look = look_at_outbox([tmp_path])
 
     assert look is not None
     assert [one.path for one in look.folders] == [outbox.path]
     assert look.unreadable == 1
-    assert look_at_outbox(tmp_path / "never made") is None
-    assert look_at_outbox(tmp_path / "foreign" / "0000000001.seg") == (tmp_path / "foreign" / "0000000001.seg", [], 1)
+    assert look_at_outbox([tmp_path / "never made"]) is None
+    assert look_at_outbox([tmp_path / "foreign" / "0000000001.seg"]) == (tmp_path / "foreign" / "0000000001.seg", [], 1)
     outbox.close()
