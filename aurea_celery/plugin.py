@@ -63,8 +63,8 @@ class Aurea:
             self.init_app(app)
 
     def init_app(self, app: Celery) -> None:
-        """Install on an app; a second plugin on the same app takes the place of the first."""
-        self._app = app
+        """Install on an app, or on the one that a proxy stands for now; a second plugin takes the place of the first."""
+        self._app = app = registry.real_app(app)
         registry.install(app, self.destination)
         writer.register(app, self._arguments)
         pruner.register(app)

@@ -50,6 +50,14 @@ Door = Callable[[], Destination | None]
 _doors: weakref.WeakKeyDictionary[Any, Door] = weakref.WeakKeyDictionary()
 
 
+def real_app(app: Any) -> Any:
+    """Return the app that a proxy stands for, such as ``celery.current_app``; an app stands for itself.
+
+    A proxy cannot be told apart by its type, as there are many, but a bound method knows whose it is.
+    """
+    return getattr(app.finalize, "__self__", app)
+
+
 def install(app: Any, door: Door) -> None:
     """Record the executions of an app's tasks."""
     _doors[app] = door
@@ -65,7 +73,7 @@ def only(app: Any, door: Door) -> Iterator[None]:
     """Record the executions of this app alone, for a while, through another door."""
     others = list(_doors.items())
     _doors.clear()
-    _doors[app] = door
+    _doors[real_app(app)] = door
     try:
         yield
     finally:
