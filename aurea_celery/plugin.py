@@ -63,7 +63,7 @@ class Aurea:
             self.init_app(app)
 
     def init_app(self, app: Celery) -> None:
-        """Install on an app, or on the one that a proxy stands for now; a second plugin takes the place of the first."""
+        """Install on an app, or on the one that a proxy stands for; a second plugin takes the place of the first."""
         self._app = app = registry.real_app(app)
         registry.install(app, self.destination)
         writer.register(app, self._arguments)
