@@ -25,6 +25,7 @@ from aurea_celery.capture.context import (
     new_event,
     running,
 )
+from aurea_celery.capture.error_types import error_type_of
 from aurea_celery.capture.registry import default_destination
 from aurea_celery.capture.results import count_result
 from aurea_celery.capture.tags import merged_tags
@@ -122,10 +123,10 @@ class _Monitor:
 
 def _finish(execution: Execution, error: BaseException | None, *, inside_a_task: bool) -> None:
     """Close the execution of a call as Celery's signals do that of a task."""
-    name = type(error).__name__ if error is not None else None
+    name = error_type_of(error)
     if inside_a_task and isinstance(error, SystemExit):
         execution.abort(name)  # so do a time limit and a termination end a task: what is said of it holds here too
-    elif name == "SoftTimeLimitExceeded":
+    elif type(error).__name__ == "SoftTimeLimitExceeded":
         execution.finish("timeout", name)
     else:
         execution.finish("success" if error is None else "failure", name)

@@ -17,6 +17,7 @@ from celery import signals
 from aurea_celery._guard import guarded
 from aurea_celery.capture import budgets, jobs, main_process, runs
 from aurea_celery.capture.context import Execution, current_block, current_execution, set_current
+from aurea_celery.capture.error_types import error_type_of
 from aurea_celery.capture.registry import destination_of, is_in_use
 from aurea_celery.capture.requests import PUBLISHED_HEADER, RECEIVED_KEY, event_of, is_own
 from aurea_celery.capture.results import count_result
@@ -95,7 +96,7 @@ def on_postrun(task: Any = None, retval: Any = None, state: str | None = None, *
         _cut_short(execution, sys.exc_info()[1])
     else:
         status, error = _ending(state, retval)
-        execution.finish(status, type(error).__name__ if error is not None else None)
+        execution.finish(status, error_type_of(error))
 
 
 def _end_after_other_handlers() -> None:
@@ -114,7 +115,7 @@ def _end_after_other_handlers() -> None:
 
 def _cut_short(execution: Execution, error: BaseException | None) -> None:
     """End an execution whose body did not come to an end that Celery knows."""
-    name = type(error).__name__ if error is not None else None
+    name = error_type_of(error)
     if isinstance(error, Exception):
         execution.finish("failure", name)
     elif name == "Timeout":  # of gevent and eventlet, which raise a hard time limit inside the task
@@ -129,8 +130,7 @@ def _ending(state: str, retval: Any) -> tuple[Status, BaseException | None]:
     if state == "IGNORED":
         return "ignored", None
     if state == "RETRY":
-        cause = getattr(error, "exc", None)
-        return "retry", cause if isinstance(cause, BaseException) else error
+        return "retry", error
     if type(error).__name__ == "SoftTimeLimitExceeded":
         return "timeout", error
     return STATUS_OF_STATE.get(state, "failure"), error
