@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import time
 import traceback
@@ -72,6 +73,13 @@ def log_once_a_minute(key: str, level: int, message: str, *args: object) -> None
     now = time.monotonic()
     if now - _last_logged.get(key, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
         _last_logged[key] = now
+        logger.log(level, message, *args)
+
+
+def log_once(key: str, level: int, message: str, *args: object) -> None:
+    """Log a message, and stay silent about the same ``key`` as long as the process lives."""
+    if key not in _last_logged:
+        _last_logged[key] = math.inf
         logger.log(level, message, *args)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from aurea_celery import pruner, writer
-from aurea_celery._guard import guarded
+from aurea_celery._guard import guarded, log_once
 from aurea_celery.capture import budgets, registry
 from aurea_celery.capture import signals as capture_signals
 from aurea_celery.capture.selection import Selection
 from aurea_celery.delivery.delivery import Delivery
 from aurea_celery.errors import AureaError
-from aurea_celery.settings import Settings
+from aurea_celery.settings import DEFAULT, Settings, sources
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -105,11 +106,26 @@ class Aurea:
         if self._destination is not None or self._app is None or self._broken:
             return
         settings = self._load_settings(self._app)
-        if settings is None or not settings.enabled:
+        if settings is None or not settings.enabled or self._is_off_in_tests(self._app):
             self._broken = True
             return
         self._delivery = Delivery(self._app, settings)
         self._destination = registry.Destination(self._delivery, Selection(settings))
+
+    def _is_off_in_tests(self, app: Celery) -> bool:
+        """Return whether this is a process of pytest and nobody has said that it records: what tests spend is no cost.
+
+        Of pytest's environment variables none is asked: workers that a test starts inherit them.
+        """
+        if "pytest" not in sys.modules or sources(self._arguments, app.conf)["enabled"] != DEFAULT:
+            return False
+        log_once(
+            "tests",
+            logging.WARNING,
+            "aurea-celery: nothing is recorded, because pytest is loaded in this process; "
+            "set AUREA_ENABLED=1 to record, or AUREA_ENABLED=0 to turn this line off",
+        )
+        return True
 
     def _load_settings(self, app: Celery) -> Settings | None:
         try:

@@ -29,6 +29,9 @@ TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 DEFAULT_PORT = 4000
 PREFIX = "AUREA_"
+DEFAULT = "default"
+"""The source of a setting that nothing says."""
+
 
 OTHER_VARIABLES = frozenset(
     {
@@ -97,7 +100,11 @@ class Settings:
     100
     """
 
-    enabled: bool = _setting(True, "", "Off: nothing is captured, and no file, thread or connection is made.")
+    enabled: bool = _setting(
+        True,
+        "",
+        "Off: nothing is captured, and no file, thread or connection is made. If not set: off where pytest is loaded.",
+    )
     include: tuple[str, ...] = _setting(
         (), "patterns", "Only tasks whose name matches one are recorded, such as 'shop.*'; empty: all."
     )
@@ -227,7 +234,7 @@ def sources(
     """Return where :meth:`Settings.read` takes each setting from, in words."""
     dot_env, conf = read_dot_env(), {} if conf is None else conf
     found = {one.name: _first_given(one.name, arguments, os.environ, conf, dot_env) for one in fields(Settings)}
-    return {name: given.source if given else "default" for name, given in found.items()}
+    return {name: given.source if given else DEFAULT for name, given in found.items()}
 
 
 def _first_given(

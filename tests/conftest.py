@@ -31,6 +31,7 @@ from tests.support.servers import (
 )
 
 os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's thread would stay in a process that forks
+os.environ["AUREA_ENABLED"] = "1"  # in a process of pytest nothing is recorded otherwise
 os.environ["AUREA_RAISE_ERRORS"] = "1"  # what the guard would swallow in production fails a test
 
 

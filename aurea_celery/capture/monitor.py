@@ -26,7 +26,7 @@ from aurea_celery.capture.context import (
     running,
 )
 from aurea_celery.capture.error_types import error_type_of
-from aurea_celery.capture.registry import default_destination
+from aurea_celery.capture.registry import default_destination, is_off
 from aurea_celery.capture.results import count_result
 from aurea_celery.capture.tags import merged_tags
 from aurea_celery.events import clean_text
@@ -54,6 +54,8 @@ class _Monitor:
             self._describe(around)
             return around
         destination = around.destination if around is not None else default_destination()
+        if destination is None and is_off():
+            return None
         if destination is None:
             log_once_a_minute(
                 "no_sink",

@@ -9,6 +9,7 @@ from typing import Any
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.calls import call_of, count_call
 from aurea_celery.capture.context import current_execution, with_cost
+from aurea_celery.capture.registry import is_off
 from aurea_celery.errors import UsageError
 from aurea_celery.events import Usage
 from aurea_celery.usage import Reading, read_part, read_usage
@@ -72,6 +73,8 @@ def record_usage(
     'Hello Ada'
     """
     execution = current_execution()
+    if execution is None and is_off():
+        return
     if execution is None:
         log_once_a_minute(
             "no_execution",

@@ -86,6 +86,12 @@ def is_in_use() -> bool:
     return len(_doors) > 0
 
 
+def is_off() -> bool:
+    """Return whether every app is off, by its settings or in a test: then nobody waits for a row."""
+    doors = list(_doors.values())
+    return bool(doors) and all(door() is None for door in doors)
+
+
 def door_of(app: Any) -> Door | None:
     """The door of an app, if one is installed; what is no app, as in the unit tests of a user's, has none."""
     try:

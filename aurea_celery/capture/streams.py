@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.calls import call_of, count_call
 from aurea_celery.capture.context import Execution, current_execution
+from aurea_celery.capture.registry import is_off
 from aurea_celery.clock import monotonic_us
 from aurea_celery.events import Usage
 from aurea_celery.usage import StreamReader, begins_answer
@@ -50,6 +51,8 @@ def record_stream(stream: S, *, model: str | None = None, provider: str | None =
 @guarded
 def _recorded(stream: Any, model: str | None, provider: str | None) -> _RecordedStream | None:
     execution, kind = current_execution(), type(stream)
+    if execution is None and is_off():
+        return None
     if execution is None:
         log_once_a_minute(
             "no_execution_of_stream",

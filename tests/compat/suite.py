@@ -179,6 +179,7 @@ class Side:
             "REDIS_HOST": "127.0.0.1",
             "REDIS_PORT": str(self._valkey.port),
             "OUTCOMES": str(self._folder / "outcomes"),
+            "AUREA_ENABLED": "1",
             "AUREA_OUTBOX_DIR": str(self._outbox),
             "AUREA_KEEP_SENT_SECONDS": "0",  # no writer runs
             "AUREA_AUTOINSTALL": "1" if self._plugin else "0",
