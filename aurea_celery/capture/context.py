@@ -277,6 +277,21 @@ def set_current(execution: Execution | None, block: Block = NO_BLOCK) -> None:
     _block.set(block)
 
 
+def carry_current(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function run inside of the execution and the block that are current here; all other context is its own."""
+    execution, block = _execution.get(), _block.get()
+    return function if execution is None and block is NO_BLOCK else functools.partial(_run, execution, block, function)
+
+
+def _run(execution: Execution | None, block: Block, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    with running(execution):
+        token = _block.set(block)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _block.reset(token)
+
+
 class JobBlock:
     """What :func:`job` makes: a context manager for one use, and a decorator."""
 

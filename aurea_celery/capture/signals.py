@@ -15,7 +15,7 @@ from typing import Any
 from celery import signals
 
 from aurea_celery._guard import guarded
-from aurea_celery.capture import budgets, jobs, main_process, runs
+from aurea_celery.capture import budgets, jobs, main_process, on_commit, runs
 from aurea_celery.capture.context import Execution, current_block, current_execution, set_current
 from aurea_celery.capture.error_types import error_type_of
 from aurea_celery.capture.registry import destination_of, is_in_use
@@ -31,12 +31,14 @@ def connect() -> None:
     """Connect the handlers; safe to repeat."""
     for signal, handler in _HANDLERS:
         signal.connect(handler, weak=False, dispatch_uid=f"aurea_celery.{handler.__name__}")
+    on_commit.connect()
 
 
 def disconnect() -> None:
     """Disconnect the handlers."""
     for signal, handler in _HANDLERS:
         signal.disconnect(dispatch_uid=f"aurea_celery.{handler.__name__}")
+    on_commit.disconnect()
 
 
 @guarded

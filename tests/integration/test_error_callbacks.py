@@ -27,9 +27,8 @@ TASKS = {
 }
 """Which tasks run in each canvas of ``tests/support/error_callbacks.py``."""
 
-NAMED: Jobs = {name: (tasks, [name]) for name, tasks in TASKS.items()} | {
-    "its own": ({"leave_own_job", "notice"}, [None])
-}
+NAMED: Jobs = {"its own": ({"leave_own_job", "notice"}, [None])}
+NAMED.update((name, (tasks, [name])) for name, tasks in TASKS.items())
 UNNAMED = sorted(sorted(tasks) for tasks in TASKS.values())
 
 

@@ -52,3 +52,30 @@ def test_a_django_project(installation: Installation) -> None:
     check = installation.run("check", ["aurea_celery.cli", "check"])
     assert check.wait() == 0
     assert "Left out by the settings: 1 excluded." in check.log
+
+
+def test_what_django_sends_when_a_transaction_is_committed(installation: Installation) -> None:
+    """It is of the job and has the tags of the block in which that was asked for, though that has ended by then."""
+    environ = {"DJANGO_SETTINGS_MODULE": f"{DJANGO}.settings"}
+    installation.writer(app=DJANGO, **environ)
+    worker = installation.worker("-c", "2", app=DJANGO, **environ)
+    client = installation.run("client", [f"{DJANGO}.send"], environ)
+    assert client.wait() == 0
+
+    installation.wait_for_executions(11)
+
+    columns = "token_count, CASE WHEN job_id = root_id THEN NULL ELSE job_id END, tags - 'project'"
+    rows = installation.query(f"SELECT {columns} FROM metrics WHERE token_count > 0 ORDER BY token_count")
+    customer = {"customer": "acme"}
+    assert [tuple(row) for row in rows] == [
+        (1, "nightly", customer),
+        (2, "nightly", {"customer": "acme", "step": "second"}),
+        (3, "nightly", customer),
+        (4, "nightly", customer),
+        (5, "inner", customer),
+        (6, "inside", {"customer": "acme", "step": "second"}),
+        (7, "monitored", {}),
+        (8, "another", {}),
+        (9, None, {}),
+    ]
+    assert "internal fault" not in worker.log + client.log

@@ -7,7 +7,7 @@ import os
 SECRET_KEY = "for tests"  # noqa: S105 - nothing is behind it
 USE_TZ = True
 INSTALLED_APPS = ["tests.support.django_project"]
-DATABASES: dict[str, object] = {}
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
 CELERY_BROKER_URL = os.environ["BROKER_URL"]
 CELERY_TASK_DEFAULT_QUEUE = "django"
