@@ -178,9 +178,8 @@ class OtherDefaults(Database):
     def strike(self) -> str:
         """Set them."""
         settings = [f"{name} = {value}" for name, value in self._settings.items()]
-        execute(
-            self.stack.database_url, *(f"ALTER ROLE CURRENT_USER SET {setting}" for setting in settings), END_SESSIONS
-        )
+        changes = [f"ALTER ROLE CURRENT_USER SET {setting}" for setting in settings]
+        execute(self.stack.database_url, *changes, END_SESSIONS)
         return f"{', '.join(settings)} for {self.step.seconds:.1f} s"
 
     def end(self) -> None:

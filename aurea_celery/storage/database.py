@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
+import psycopg2
 import sqlalchemy as sa
+from psycopg2.extensions import make_dsn
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -75,6 +77,10 @@ def parse_url(text: str) -> URL:
         raise ConfigurationError("DATABASE_URL must not hold a NUL character")
     if "@" in (url.host or ""):  # it would be named in errors as the host
         raise ConfigurationError("the password in DATABASE_URL has an @; write it as %40")
+    try:
+        make_dsn(**dict.fromkeys(url.query, ""))
+    except psycopg2.ProgrammingError as error:
+        raise ConfigurationError(f"DATABASE_URL is not understood ({str(error).strip()}); correct it") from None
     if several:
         url = url.update_query_dict({"host": several["servers"].split(",")})
     return url.set(drivername="postgresql+psycopg2")
@@ -227,7 +233,6 @@ def translating(text: str) -> Iterator[None]:
     """Turn the driver's errors into ours, but for those about the data, which pass through.
 
     Raises:
-        ConfigurationError: If the URL has a parameter that there is not.
         DatabaseUnavailable: If the server does not answer, is full, had to cancel, or refuses.
         DatabaseBusy: If all of our connections are in use.
         SchemaMismatch: If a table of ours is missing, or somebody else's is in its place.

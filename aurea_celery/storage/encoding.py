@@ -60,7 +60,7 @@ def _read_any_bytes(raw: Connection) -> None:
         register(raw, loads=lambda value: json.loads(_latin1_as_utf8(value)))
 
 
-def _read(value: str | None, _cursor: object) -> str | None:
+def _read(value: Any, _cursor: object) -> str | None:
     return None if value is None else _latin1_as_utf8(value)
 
 

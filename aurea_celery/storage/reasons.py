@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-import psycopg2
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from aurea_celery.errors import AureaError, ConfigurationError, DatabaseUnavailable, SchemaMismatch
+from aurea_celery.errors import DatabaseError, DatabaseUnavailable, SchemaMismatch
 
 NO_TABLES = "the database has no aurea-celery tables; run: aurea db upgrade"
 
@@ -34,7 +33,7 @@ _FAILED = re.compile(r"^connection to server .*? failed: (.*)$", re.MULTILINE)
 _SEVERITY = re.compile(r"^(?:[A-Z]+:\s+)+")
 
 
-def translated(url: URL, error: DBAPIError) -> AureaError:
+def translated(url: URL, error: DBAPIError) -> DatabaseError:
     """Return our own error for one that is not about the data."""
     code, reason = getattr(error.orig, "pgcode", None), _without_secrets(_reason(error.orig), url)
     if code == UNDEFINED_TABLE:
@@ -49,8 +48,6 @@ def translated(url: URL, error: DBAPIError) -> AureaError:
             f"the database at {place(url)} does not let this user do that ({reason});"
             " ask as the owner of the tables, or a superuser"
         )
-    if code is None and isinstance(error.orig, psycopg2.ProgrammingError) and reason.startswith("invalid dsn"):
-        return ConfigurationError(f"DATABASE_URL is not understood ({reason}); correct it")
     state = f" (SQLSTATE {code})" if code else ""
     advice = _advice(reason) or ("see the server's log" if code else "check that it runs")
     return DatabaseUnavailable(f"the database at {place(url)} is not available: {reason}{state}; {advice}")

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from aurea_celery.budget import BudgetStates
 from aurea_celery.clock import from_us, to_us
-from aurea_celery.errors import ConfigurationError, DatabaseError
+from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent, clean_text
 from aurea_celery.foreign import describe, is_ours, read_description
 from aurea_celery.storage import incoming, posted, prices
@@ -82,7 +82,7 @@ class Writer:
             return None
         try:
             self._transact(delivered, WAYS[1:] if is_repetition else WAYS)
-        except (DatabaseError, ConfigurationError, MemoryError):
+        except (DatabaseError, MemoryError):
             raise
         except Exception as error:  # a fault of ours must not cost the events
             logger.error(  # noqa: TRY400 - a traceback would show the host's names

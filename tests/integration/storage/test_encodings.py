@@ -57,7 +57,7 @@ def with_text(text: str, **more: Any) -> TaskEvent:
     return msgspec.structs.replace(execution(job_id=text), **more)
 
 
-def ours(url: str, statement: str) -> list[sa.Row[tuple[object, ...]]]:
+def ours(url: str, statement: str) -> list[Any]:
     """The rows of a query, as our own connections read them."""
     engine = create_engine(url)
     with engine.connect() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -119,9 +120,10 @@ def test_an_old_event_and_one_that_breaks_a_rule_in_one_message(writer: Writer, 
 def outside_of_transactions(writer: Writer, statement: str) -> None:
     """Execute a statement in the writer's one session, as a pooler's other clients may do."""
     session = writer._engine.raw_connection()
-    session.dbapi_connection.autocommit = True
-    session.cursor().execute(statement)
-    session.dbapi_connection.autocommit = False
+    raw: Any = session.dbapi_connection
+    raw.autocommit = True
+    raw.cursor().execute(statement)
+    raw.autocommit = False
     session.close()
 
 
