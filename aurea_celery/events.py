@@ -39,9 +39,9 @@ _COST_LIMIT_USD = Decimal(10) ** 15
 _COST_MOST_PLACES = 800
 
 # 2**53 - 1 is the largest integer every JSON reader keeps exact.
-_COUNT_LIMIT = 2**53
-Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
-Microseconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+MAX_COUNT = 2**53 - 1
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Microseconds = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Text = Annotated[str, Meta(max_length=TEXT_MAX_CHARACTERS)]
 Name = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
 Identifier = Annotated[str, Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
@@ -78,7 +78,7 @@ class Usage(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     def __post_init__(self) -> None:
         counts = msgspec.structs.astuple(self)
         for value in counts:
-            if value is not None and (type(value) is not int or not 0 <= value < _COUNT_LIMIT):
+            if value is not None and (type(value) is not int or not 0 <= value <= MAX_COUNT):
                 field = next(name for name, one in zip(self.__struct_fields__, counts, strict=True) if one is value)
                 raise UsageError(f"{field} must be a whole number from 0 to 2**53 - 1, or None")
         if counts[2:] != _NOTHING_FURTHER:

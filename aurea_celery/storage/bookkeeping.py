@@ -12,11 +12,18 @@ import sqlalchemy as sa
 from msgspec import Struct
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from aurea_celery.events import Source
+from aurea_celery.events import TEXT_MAX_CHARACTERS, Source
 from aurea_celery.storage.schema import metrics_sources
 
 Way = Literal["queue", "api"]
 """How events come: as messages through the queue, or in a request to the API."""
+
+
+MAX_CLAIM = 10**12
+"""More than a process can have counted: with ten thousand executions a second it would take three years."""
+
+MAX_REASONS = 100
+"""Reasons to give up an event, of which there are a handful."""
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -28,6 +35,21 @@ class Entry(Struct, frozen=True, kw_only=True):
     duplicates: int
     through: Way
     last_event_at: datetime | None
+
+
+def is_believable(source: Source) -> bool:
+    """Return whether a process can have counted what it says."""
+    counts = (source.captured, sum(source.dropped.values()), source.excluded, source.sampled_out)
+    return max(counts) <= MAX_CLAIM and len(source.dropped) <= MAX_REASONS and all(map(_is_name, source.dropped))
+
+
+def without_claims(source: Source) -> Source:
+    """Return a process that says nothing of what it has counted."""
+    return Source(source_id=source.source_id, host=source.host, pid=source.pid)
+
+
+def _is_name(reason: str) -> bool:
+    return len(reason) <= TEXT_MAX_CHARACTERS and "\0" not in reason
 
 
 _books, _new = metrics_sources.c, insert(metrics_sources).excluded

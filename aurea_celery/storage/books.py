@@ -67,9 +67,9 @@ _BOOKS = sa.text("""
            sum(lost) AS dropped, sum(duplicates) AS duplicates, sum(excluded) AS excluded,
            sum(sampled_out) AS sampled_out,
            (SELECT jsonb_object_agg(reason, events ORDER BY reason)
-              FROM (SELECT key AS reason, sum(value::bigint) AS events
+              FROM (SELECT key AS reason, sum(value::numeric) AS events
                       FROM metrics_sources, jsonb_each_text(dropped) GROUP BY key) AS reasons) AS by_reason
-      FROM (SELECT *, written + rejected + lost AS settled FROM metrics_sources) AS source
+      FROM (SELECT *, written::numeric + rejected + lost AS settled FROM metrics_sources) AS source
 """)
 
 _PROCESSES = sa.text("""

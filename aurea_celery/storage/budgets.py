@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from aurea_celery.budget import BudgetState, BudgetStates, OnExceed, Period
 from aurea_celery.clock import to_us
+from aurea_celery.events import MAX_COUNT
 from aurea_celery.storage import rollups
 from aurea_celery.storage.budget_tables import budget_spend, budgets
 
@@ -114,7 +115,7 @@ def read_states(connection: sa.Connection) -> BudgetStates:
             usd=row.usd,
             job_id=row.job_id,
             spent_usd=row.spent_usd,
-            unpriced_tokens=row.unpriced_tokens,
+            unpriced_tokens=min(int(row.unpriced_tokens), MAX_COUNT),  # as much as the message can say
             ends_at_us=None if row.ends_at is None else to_us(row.ends_at),
         )
         for row in rows

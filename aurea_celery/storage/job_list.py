@@ -86,9 +86,9 @@ def _line(row: Any) -> JobLine:
     return JobLine(
         job_id=row.job_id,
         task_count=row.executions,
-        total_tokens=row.token_count,
-        unpriced_tokens=row.unpriced_tokens,
-        priced_share=priced_share(row.token_count, row.unpriced_tokens),
+        total_tokens=int(row.token_count),
+        unpriced_tokens=int(row.unpriced_tokens),
+        priced_share=priced_share(int(row.token_count), int(row.unpriced_tokens)),
         total_latency_ms=plain(row.latency_ms),
         total_cost=plain(row.cost_estimate),
         first_updated=row.first_at,

@@ -77,7 +77,7 @@ class Pulse(Struct, frozen=True, kw_only=True):
 # Of what is being written now the youngest counts: what a dead process has left may be of any age, and says nothing of
 # the queue.
 _PULSE = sa.text("""
-    SELECT coalesce(sum(captured - written - rejected - lost) FILTER (WHERE open_since IS NOT NULL), 0)::bigint
+    SELECT coalesce(sum(captured::numeric - written - rejected - lost) FILTER (WHERE open_since IS NOT NULL), 0)
                AS backlog,
            extract(epoch FROM clock_timestamp() - min(open_since))::float AS open_seconds,
            extract(epoch FROM min(last_seen_at - last_event_at)
@@ -96,7 +96,7 @@ def read_pulse(connection: sa.Connection) -> Pulse:
     row = connection.execute(_PULSE, {"recent": WRITING_SECONDS}).one()
     ages = [max(age, 0.0) for age in (row.open_seconds, row.age_seconds) if age is not None]
     return Pulse(
-        backlog=row.backlog,
+        backlog=int(row.backlog),
         oldest_event_seconds=max(ages, default=None),
         last_write=row.last_write,
         seconds_since_write=None if row.seconds_since_write is None else max(row.seconds_since_write, 0.0),

@@ -52,7 +52,7 @@ _SUMS = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
 
 _KEPT = sa.text(
     "SELECT (SELECT count(*) FROM metrics_rejected) AS rejected,"
-    " (SELECT coalesce(sum(lost), 0)::bigint FROM metrics_sources) AS dropped"
+    " (SELECT coalesce(sum(lost), 0) FROM metrics_sources) AS dropped"
 )
 
 
@@ -81,7 +81,7 @@ def read_sums(connection: sa.Connection, most: int = MOST_NAMES) -> tuple[dict[s
 def read_kept(connection: sa.Connection) -> Kept:
     """How much did not become rows."""
     row = connection.execute(_KEPT).one()
-    return Kept(rejected=row.rejected, dropped=row.dropped)
+    return Kept(rejected=row.rejected, dropped=int(row.dropped))
 
 
 def _all_time(connection: sa.Connection, by: By, most: int) -> Sequence[sa.Row[tuple[object, ...]]]:

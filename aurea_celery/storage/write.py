@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
+from aurea_celery._guard import log_once_a_minute
 from aurea_celery.budget import BudgetStates
 from aurea_celery.clock import from_us, to_us
 from aurea_celery.errors import DatabaseError
 from aurea_celery.events import Receipt, Source, TaskEvent, clean_text
 from aurea_celery.foreign import describe, is_ours, read_description
 from aurea_celery.storage import incoming, posted, prices
-from aurea_celery.storage.bookkeeping import Entry, keep_books
+from aurea_celery.storage.bookkeeping import Entry, is_believable, keep_books, without_claims
 from aurea_celery.storage.budgets import read_states
 from aurea_celery.storage.chores import Chores
 from aurea_celery.storage.database import create_engine, is_data_error, translating
@@ -80,6 +81,7 @@ class Writer:
         except msgspec.DecodeError as error:
             self.reject(*_kept_of(batch, message_id, error))
             return None
+        delivered = [_believed(part) for part in delivered]
         try:
             self._transact(delivered, WAYS[1:] if is_repetition else WAYS)
         except (DatabaseError, MemoryError):
@@ -175,6 +177,21 @@ class Writer:
         if changed is not None or self._pricing is None:
             self._pricing = self._make_pricing(changed or prices.read_lists(connection))
         return self._pricing
+
+
+def _believed(part: Delivered) -> Delivered:
+    """Leave out counts that the sender cannot have reached: whoever adds them up would be told nonsense."""
+    if is_believable(part.source):
+        return part
+    log_once_a_minute(
+        "claims",
+        logging.WARNING,
+        "aurea-celery: the process with pid %d of host %r claims counts that cannot be; its events are written, its"
+        " counts are left out",
+        part.source.pid,
+        part.source.host,
+    )
+    return part._replace(source=without_claims(part.source))
 
 
 def _write(

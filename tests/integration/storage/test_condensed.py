@@ -205,7 +205,7 @@ def test_an_hour_whose_sums_do_not_fit_stays_in_quarters(database_url: str) -> N
             connection.execute(
                 sa.text(
                     "INSERT INTO metrics_15m SELECT CAST(:at AS timestamptz), 'task', '', 'none', 'success',"
-                    " 1, 0, :most, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, :at, :at"
+                    " :most, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, :at, :at"
                 ),
                 {"at": NOW - DAY + timedelta(minutes=minutes - 20), "most": most},
             )
@@ -218,7 +218,7 @@ def test_an_hour_whose_sums_do_not_fit_stays_in_quarters(database_url: str) -> N
     assert condense(database_url) == 1
 
     with connected(database_url) as connection:
-        assert read_totals(connection, MONTH).total_tokens == 2 * most
+        assert read_totals(connection, MONTH).total_tasks == 2 * most
 
 
 def test_a_sum_that_is_wrong_is_found_and_made_anew(each_database_url: str) -> None:
