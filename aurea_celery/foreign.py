@@ -51,8 +51,7 @@ def describe(why: str, task: object, message_id: object, body: object, batch: st
         body: What it says, of which size and hash are kept.
         batch: Its argument, if it calls our task; the beginning is kept if it is a batch's.
     """
-    is_binary = isinstance(body, (bytes, bytearray, memoryview))
-    raw = bytes(body) if is_binary else str(body).encode("utf-8", "surrogatepass")
+    raw = _as_bytes(body)
     described = ForeignMessage(
         why=why,
         task=clean_text(task) if isinstance(task, str) else None,
@@ -76,6 +75,12 @@ def read_description(text: str) -> ForeignMessage | None:
 def is_ours(text: str) -> bool:
     """Return whether an argument of our task is a batch, though perhaps one that cannot be read."""
     return BATCH_BEGINNING.match(text) is not None
+
+
+def _as_bytes(body: object) -> bytes:
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    return str(body).encode("utf-8", "surrogatepass")
 
 
 def _storable(text: str) -> str:

@@ -112,7 +112,7 @@ class MetricsConsumer(Consumer):
 
         return on_message
 
-    def add_task_queue(self, queue: object, *_: Any, **__: Any) -> None:
+    def add_task_queue(self, queue: object, *_: Any, **__: Any) -> None:  # type: ignore[override]  # nothing is added
         """Called by whoever wants a worker to consume another queue: the host's tasks there are for its own workers."""
         logger.error("aurea-celery: the writer does not consume %s; it takes its own queue alone", queue)
 

@@ -89,5 +89,5 @@ def is_stuck(requests: Iterable[Any]) -> bool:
     waiting = list(requests)
     if not waiting or any(request.name == PRUNE_TASK for request in waiting):
         return False
-    oldest = min(request.received_at for request in waiting)
+    oldest: float = min(request.received_at for request in waiting)
     return time.monotonic() - max(oldest, last_wait()) > MOST_BATCH_SECONDS

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kombu import compression
@@ -153,7 +154,8 @@ def _import_driver(kind: str, connection: Connection) -> None:
 
         make_url(str(connection.hostname)).get_dialect().import_dbapi()
     elif kind == "sqs":
-        import boto3  # noqa: F401, PLC0415 - only where it is needed
+        for name in ("boto3", "pycurl"):
+            import_module(name)
 
 
 def _look_at_database(url: str, source: str) -> None:

@@ -8,4 +8,4 @@ from tests.support.user_app import app
 
 __all__ = ["app"]
 
-Pool._repopulate_pool = lambda *_: None
+Pool._repopulate_pool = lambda *_: None  # type: ignore[attr-defined]  # its stubs leave it out

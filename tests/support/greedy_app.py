@@ -32,7 +32,7 @@ app.conf.update(
 Aurea(app)
 
 
-class OwnMessages(bootsteps.ConsumerStep):  # type: ignore[misc]  # Celery has no type hints for it
+class OwnMessages(bootsteps.ConsumerStep):
     """What Celery's guide calls a custom message consumer."""
 
     def get_consumers(self, channel: Any) -> list[Consumer]:
