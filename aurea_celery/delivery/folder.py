@@ -159,9 +159,12 @@ class Folder:
         self.remove_sent()
 
     def remove_sent(self) -> None:
-        """Remove the segments of which everything has arrived."""
+        """Remove the segments of which everything has arrived.
+
+        Of a dead owner's the last two stay: the last begins with what is open, unless it is damaged.
+        """
         keep = self.in_flight.oldest or self._place
-        if keep and (keep_from := keep.segment) > self._kept_from:
+        if keep and (keep_from := keep.segment - self.adopted) > self._kept_from:
             self._kept_from = keep_from
             self._sent_bytes = {segment: size for segment, size in self._sent_bytes.items() if segment >= keep_from}
             for segment in self._segments():
@@ -260,7 +263,8 @@ class Folder:
         if self._place is None:
             head = read_owner(self.path).head
             source, recorded = (head.source, head.recorded) if head else (unknown_source(self.path), None)
-            return Place(segment, 0, source, recorded if segment in (0, FIRST_SEGMENT) else None)
+            begins_here = segment == 0 or self._path_of(FIRST_SEGMENT).exists()
+            return Place(segment, 0, source, recorded if begins_here else None)
         return self._place if segment == self._place.segment else self._place._replace(segment=segment, offset=0)
 
     def _path_of(self, segment: int) -> Path:

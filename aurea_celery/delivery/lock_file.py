@@ -42,18 +42,14 @@ def write_owner(descriptor: int, head: Head) -> None:
     Raises:
         OSError: If the disk does not take it whole; later lines in its place it does.
     """
-    line = _count_line(Count(head.source.captured, head.recorded)) + pack(HEAD, encode(head))
+    line = count_line(head.source.captured, head.recorded) + pack(HEAD, encode(head))
     if os.pwrite(descriptor, line, 0) < len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def write_count(descriptor: int, count: Count) -> None:
-    """Write the count in its place.
-
-    Raises:
-        OSError: If that does not work.
-    """
-    os.pwrite(descriptor, _count_line(count), 0)
+def count_line(captured: int, recorded: int) -> bytes:
+    """Make the first line, which is always of the same length."""
+    return pack(COUNT, b"%020d %020d" % (captured, recorded))
 
 
 def read_owner(folder: Path) -> Owner:
@@ -89,8 +85,3 @@ def unknown_source(folder: Path) -> Source:
     pid = folder.name.rpartition(".")[2].partition("-")[0]
     source_id = str(uuid.uuid5(uuid.NAMESPACE_URL, folder.name))
     return Source(source_id=source_id, host=clean_text(socket.gethostname()), pid=int(pid) if pid.isdecimal() else 0)
-
-
-def _count_line(count: Count) -> bytes:
-    """Return a line that is always of the same length."""
-    return pack(COUNT, b"%020d %020d" % count)

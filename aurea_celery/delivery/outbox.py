@@ -20,7 +20,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -28,10 +27,9 @@ import msgspec
 
 from aurea_celery._guard import log_once_a_minute
 from aurea_celery.clock import new_event_id, now_us
-from aurea_celery.delivery.lock_file import Count
 from aurea_celery.delivery.overflow import Overflow
-from aurea_celery.delivery.own_folder import OwnFolder
-from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, VOID, Head, LeftOut, RecordedCall, pack
+from aurea_celery.delivery.own_folder import OpenLines, OwnFolder, note_full, void_at
+from aurea_celery.delivery.records import CALL, DONE, HEAD, LEFT, OPEN, Head, LeftOut, RecordedCall, pack
 from aurea_celery.events import ModelCall, Omission, Source, TaskEvent, clean_text, encode
 
 R = TypeVar("R")
@@ -43,15 +41,6 @@ EMERGENCY_BYTES = 16 * 1024 * 1024
 """Most that a process writes among the temporary files, which may be in memory or on the system's disk."""
 
 RETURN_SECONDS = 10.0
-
-
-@dataclass(slots=True)
-class _OpenExecution:
-    """The lines of an execution that has not ended, and where the first of them stands on disk, if it does."""
-
-    lines: list[bytes]
-    path: Path | None = None
-    offset: int = 0
 
 
 class Outbox:
@@ -81,7 +70,7 @@ class Outbox:
         self._captured = self._in_memory = 0
         self._dropped: Counter[str] = Counter()
         self._left_out: Counter[Omission] = Counter()
-        self._open: dict[str, _OpenExecution] = {}
+        self._open: dict[str, OpenLines] = {}
         self._stale: list[tuple[Path, int]] = []
         self._look_at = self._return_at = 0.0
         self._full = False
@@ -165,9 +154,9 @@ class Outbox:
                 self._is_busy = False
 
     def _begin(self, event_id: str, line: bytes) -> None:
-        execution = _OpenExecution([line])
+        execution = OpenLines([line])
         if self._append(line):
-            execution.path, execution.offset = self._segment_path, self._segment_size - len(line)
+            execution.path, execution.offset = self._folder.last_segment, self._segment_size - len(line)
         self._open[event_id] = execution
 
     def _add_call(self, event_id: str, line: bytes) -> None:
@@ -181,7 +170,7 @@ class Outbox:
         self._left_out[reason] += 1
         execution = self._open.pop(event_id, None) if event_id else None
         if execution is not None and not written:
-            self._void(execution)
+            void_at(execution.path, execution.offset)
         self._rotate_if_due()
 
     def _finish(self, event_id: str, payload: bytes) -> bytes | None:
@@ -206,11 +195,11 @@ class Outbox:
         self._captured += 1
         if written:
             self._segment_events += 1
-            self._note_count()
+            self._folder.count(self._captured, self._recorded - self._folder.recorded_elsewhere)
             self._rotate_if_due()
             return payload
         if execution is not None:
-            self._void(execution)
+            void_at(execution.path, execution.offset)
         return self._keep_in_memory(payload)
 
     def _keep_in_memory(self, payload: bytes) -> bytes | None:
@@ -229,7 +218,7 @@ class Outbox:
     def _note_count(self) -> None:
         """Note in every folder what this process has captured, and how much of it is there."""
         for folder in self.folders:
-            folder.count(Count(self._captured, self._recorded_in(folder)))
+            folder.count(self._captured, self._recorded_in(folder))
 
     def _recorded_in(self, folder: OwnFolder) -> int:
         """How many events the segments of a folder took."""
@@ -238,11 +227,11 @@ class Outbox:
     @property
     def _recorded(self) -> int:
         """How many events the segments of all folders took."""
-        return self._captured - self._in_memory - self._dropped.total()
+        return self._captured - self._in_memory - (self._dropped.total() if self._dropped else 0)
 
     def _is_last_on_disk(self, line: bytes) -> bool:
         try:
-            return self._segment_path.read_bytes().endswith(line)
+            return self._folder.last_segment.read_bytes().endswith(line)
         except OSError:
             return False
 
@@ -311,28 +300,34 @@ class Outbox:
         """Whether there is a segment to write to; begins one if there is none and a disk allows."""
         if self._segment_fd >= 0:
             return True
-        if any(folder.path.exists() and not folder.is_locked for folder in self.folders):
-            self._begin_anew()  # this process closed its outbox before, and left something in it
+        if any(folder.is_left_behind for folder in self.folders):
+            self._begin_anew()
         for folder in self.folders:
-            if folder.is_resting:
-                if self._full:
-                    return False
-                continue
-            self._go_on_in(folder)
-            try:
-                folder.make(self._head)
-                has_room = folder.has_room()
-                if has_room:
-                    self._start_segment()
-            except OSError as error:
-                self._give_up(error)
-                continue
-            self._full = folder is self.folders[0] and not has_room
-            if has_room or self._full:
-                self._note_full() if self._full else self._void_stale()
-                return not self._full
-            folder.rest(RETRY_SECONDS)
+            if not folder.is_resting and self._begin_in(folder):
+                return True
+            if self._full:
+                return False
         return False
+
+    def _begin_in(self, folder: OwnFolder) -> bool:
+        """Begin a segment in a folder; False if it cannot be written, or holds all that it may."""
+        self._go_on_in(folder)
+        try:
+            folder.make(self._head)
+            has_room = folder.has_room()
+            if has_room:
+                self._start_segment()
+        except OSError as error:
+            self._give_up(error)
+            return False
+        self._full = not has_room and folder is self.folders[0]
+        if has_room:
+            self._void_stale()
+        else:
+            folder.rest(RETRY_SECONDS)
+        if self._full:
+            note_full(self.root)
+        return has_room
 
     def _go_on_in(self, folder: OwnFolder) -> None:
         """Write to a folder from here on; its segments go on counting where they were."""
@@ -347,25 +342,15 @@ class Outbox:
         self._folder.rest(RETRY_SECONDS)
         self._full = False
         self._close_segment()
-        elsewhere = f"in {self.roots[-1]}, or else in memory" if len(self.roots) > 1 else "in memory"
+        elsewhere = "".join(f"in {root}, or " for root in self.roots[1:])
         log_once_a_minute(
             "outbox",
             logging.ERROR,
-            "aurea-celery: cannot write to the outbox %s (%s); events are kept %s and sent from there. "
+            "aurea-celery: cannot write to the outbox %s (%s); events are kept %sin memory and sent from there. "
             "Make the folder writable, free some disk, or set aurea_outbox_dir",
             self._folder.root,
             error.strerror,
             elsewhere,
-        )
-
-    def _note_full(self) -> None:
-        self._folder.rest(RETRY_SECONDS)
-        log_once_a_minute(
-            "outbox_full",
-            logging.ERROR,
-            "aurea-celery: the outbox %s holds aurea_outbox_max_bytes; new events are dropped and counted. "
-            "Check that the broker is up and a writer runs: celery -A yourapp aurea writer",
-            self.root,
         )
 
     def _rotate_if_due(self) -> None:
@@ -378,10 +363,6 @@ class Outbox:
     def _head(self) -> Head:
         """The process as it is now, for the beginning of a segment or a folder."""
         return Head(source=self.source, recorded=self._recorded_in(self._folder))
-
-    @property
-    def _segment_path(self) -> Path:
-        return self._folder.path_of(self._folder.segment)
 
     def _start_segment(self) -> None:
         """Begin a segment with who we are and the executions that are open, so that older segments can go.
@@ -412,19 +393,5 @@ class Outbox:
     def _void_stale(self) -> None:
         """Void what was carried to another folder where it was: else it would be closed there too, as lost."""
         while self._stale:
-            _void_at(*self._stale[-1])
+            void_at(*self._stale[-1])
             self._stale.pop()
-
-    def _void(self, execution: _OpenExecution) -> None:
-        if execution.path is not None:
-            _void_at(execution.path, execution.offset)
-
-
-def _void_at(path: Path, offset: int) -> None:
-    """Mark an execution on disk as ended there, in place: that works on a full disk too."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY)
-        try:
-            os.pwrite(descriptor, VOID, offset)
-        finally:
-            os.close(descriptor)

@@ -9,13 +9,35 @@ import logging
 import os
 import stat
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from aurea_celery._guard import log_once_a_minute
-from aurea_celery.delivery.lock_file import LOCK, Count, write_count, write_owner
-from aurea_celery.delivery.records import Head
+from aurea_celery.delivery.lock_file import LOCK, count_line, write_owner
+from aurea_celery.delivery.records import VOID, Head
 from aurea_celery.delivery.segment import segment_name
 from aurea_celery.settings import temporary_folder
+
+
+@dataclass(slots=True)
+class OpenLines:
+    """The lines of an execution that has not ended, and where the first of them stands on disk, if it does."""
+
+    lines: list[bytes]
+    path: Path | None = None
+    offset: int = 0
+
+
+def void_at(path: Path | None, offset: int) -> None:
+    """Mark an execution on disk, if it is there, as ended there, in place: that works on a full disk too."""
+    if path is None:
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.pwrite(descriptor, VOID, offset)
+        finally:
+            os.close(descriptor)
 
 
 class OwnFolder:
@@ -38,6 +60,11 @@ class OwnFolder:
     def is_locked(self) -> bool:
         """Whether it was made, and not let go of since."""
         return self._lock_fd >= 0
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether something is left in it since this process let go of it."""
+        return not self.is_locked and os.path.lexists(self.path)
 
     def make(self, head: Head) -> None:
         """Make the folder and lock it, unless it is there; nobody ever sees it unlocked.
@@ -62,11 +89,13 @@ class OwnFolder:
             raise
         self._lock_fd, self._room = descriptor, 0
 
-    def count(self, count: Count) -> None:
-        """Note what the process has captured, as far as that works."""
-        if self.is_locked:
-            with contextlib.suppress(OSError):
-                write_count(self._lock_fd, count)
+    def count(self, captured: int, recorded: int) -> None:
+        """Note what the process has captured, and how much of it is here, as far as that works."""
+        if self._lock_fd >= 0:
+            try:
+                os.pwrite(self._lock_fd, count_line(captured, recorded), 0)
+            except OSError:
+                return
 
     def has_room(self) -> bool:
         """Whether more may be written; looked up only after as much was written as there was room for.
@@ -82,6 +111,11 @@ class OwnFolder:
     def note_written(self, size: int) -> None:
         """Note that so many bytes were written."""
         self._room -= size
+
+    @property
+    def last_segment(self) -> Path:
+        """The file of the last segment."""
+        return self.path_of(self.segment)
 
     def path_of(self, segment: int) -> Path:
         """Return the file of a segment."""
@@ -112,6 +146,17 @@ class OwnFolder:
             "is counted as dropped. Find out who removes it",
             self.path,
         )
+
+
+def note_full(root: Path) -> None:
+    """Say that a process's outbox holds all that it may."""
+    log_once_a_minute(
+        "outbox_full",
+        logging.ERROR,
+        "aurea-celery: the outbox %s holds aurea_outbox_max_bytes; new events are dropped and counted. "
+        "Check that the broker is up and a writer runs: celery -A yourapp aurea writer",
+        root,
+    )
 
 
 def make_root(root: Path) -> None:

@@ -80,7 +80,7 @@ def read_segment(path: Path, begin: Place, limit: int, *, is_complete: bool = Fa
             damaged += 1
         if len(events) == limit:
             break
-    if not data and not is_complete:
+    if not data:  # also where its process died when it was about to begin: the one before says what is open
         return None
     source = _grown(source, grown)
     end = Place(begin.segment, offset, source, None if recorded is None else recorded + grown["captured"])

@@ -208,3 +208,25 @@ def test_a_folder_with_segments_that_were_sent_is_not_taken_for_damaged(tmp_path
     assert only_source(other).captured == EVENTS
     assert not only_source(other).dropped
     assert not lines.said
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_a_cut_of_the_last_segment_costs_no_open_execution(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("outbox")
+    outbox = make_outbox(root, batch_events=5)
+    opened = [make_event(status="lost") for _ in range(3)]
+    for event in opened:
+        outbox.begin(event)
+    for _ in range(EVENTS):
+        outbox.finish(make_event())
+    outbox.close(after_fork=True)
+    last = max(outbox.path.glob("*.seg"))
+    content = last.read_bytes()
+    last.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+
+    sender = adopt(root)
+
+    assert {event.event_id for event in opened} <= sender.events.keys()
