@@ -337,12 +337,14 @@ def job(job_id: str, tags: Mapping[str, Any] | None = None) -> JobBlock:
         tags: Tags that all of it has; they are added to those of blocks and tasks around.
 
     Raises:
-        TypeError: As a decorator of a generator function, whose body runs outside of any block.
+        TypeError: As a decorator of a generator function, whose body runs outside of any block, or without a job.
 
     >>> with job("nightly"):
     ...     current_job()
     'nightly'
     """
+    if callable(job_id):
+        raise TypeError('job needs a name: write @job("nightly")')
     return JobBlock(Block(clean_text(job_id), read_tags(tags)))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import msgspec
 from celery.local import PromiseProxy, Proxy
@@ -36,7 +36,7 @@ logger = logging.getLogger("aurea_celery")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Monitor:
     """What the decorator was told."""
 
@@ -44,7 +44,7 @@ class _Monitor:
     task_name: str | None
     model: str | None
     cost_function: CostFunction | None
-    function_name: str
+    function_name: str = "unknown"
 
     @guarded
     def begin(self, marker: object) -> Execution | None:
@@ -134,12 +134,25 @@ def _finish(execution: Execution, error: BaseException | None, *, inside_a_task:
         execution.finish("success" if error is None else "failure", name)
 
 
+@overload
+def monitor_task(job_id: F) -> F: ...
+
+
+@overload
 def monitor_task(
     job_id: str | None = None,
     task_name: str | None = None,
     model_used: str | None = None,
     estimate_cost_fn: CostFunction | None = None,
-) -> Callable[[F], F]:
+) -> Callable[[F], F]: ...
+
+
+def monitor_task(
+    job_id: str | Callable[..., Any] | None = None,
+    task_name: str | None = None,
+    model_used: str | None = None,
+    estimate_cost_fn: CostFunction | None = None,
+) -> Any:
     """Record every call of a function: its latency, tokens and cost.
 
     The function's value, exceptions, signature and typing stay as they are.
@@ -148,7 +161,8 @@ def monitor_task(
         BudgetExceeded: By the function, before it runs, if a budget of its job is used up that says ``block``.
 
     Args:
-        job_id: The job to count the call under; left out, the surrounding ``job(...)`` block's or task's.
+        job_id: The job to count the call under; left out, the surrounding ``job(...)`` block's or task's. A decorator
+            without parentheses is given the function here.
         task_name: The name to count it under; left out, the function's qualified name.
         model_used: The model; left out, whatever the recorded usage says.
         estimate_cost_fn: ``(model_name, token_count) -> USD``; wins over every price list.
@@ -162,18 +176,24 @@ def monitor_task(
     >>> greet("Ada")
     ('Hello Ada', 12)
     """
+    model = None if model_used is None else clean_text(model_used)
+    if callable(job_id):
+        return _decorate(_Monitor(None, task_name, model, estimate_cost_fn), job_id)
+
+    monitor = _Monitor(job_id, task_name, model, estimate_cost_fn)
 
     def decorate(function: F) -> F:
-        name = getattr(function, "__qualname__", None) or getattr(function, "name", None) or "unknown"
-        model = None if model_used is None else clean_text(model_used)
-        monitor = _Monitor(job_id, task_name, model, estimate_cost_fn, f"{name}")
-        if type(function) is Proxy:
-            return _refuse_shared_task(function)
-        if type(function) is PromiseProxy or hasattr(type(function), "apply_async"):
-            return cast("F", _monitor_celery_task(monitor, function))
-        return cast("F", _wrap(monitor, function))
+        return _decorate(monitor, function)
 
     return decorate
+
+
+def _decorate(monitor: _Monitor, function: F) -> F:
+    if type(function) is Proxy:
+        return _refuse_shared_task(function)
+    if type(function) is PromiseProxy or hasattr(type(function), "apply_async"):
+        return cast("F", _monitor_celery_task(monitor, function))
+    return cast("F", _wrap(monitor, function))
 
 
 def _refuse_shared_task(task: F) -> F:
@@ -187,13 +207,13 @@ def _refuse_shared_task(task: F) -> F:
 def _monitor_celery_task(monitor: _Monitor, task: Any) -> Any:
     """Monitor the body of a Celery task that is decorated from outside; the task stays the task."""
 
-    def wrap_body(real: Any) -> None:
-        real.run = _wrap(monitor, real.run)
+    def wrap_body() -> None:
+        task.run = _wrap(monitor, task.run)
 
     if type(task) is PromiseProxy:
-        task.__then__(wrap_body)
+        task.__then__(wrap_body)  # to look into it now would make the task before its app is configured
     else:
-        wrap_body(task)
+        wrap_body()
     return task
 
 
@@ -209,6 +229,8 @@ def _is_body(task: Any, marker: object) -> bool:
 
 
 def _wrap(monitor: _Monitor, function: Any) -> Any:
+    name = getattr(function, "__qualname__", None) or getattr(function, "name", None)
+    monitor = dataclasses.replace(monitor, function_name=f"{name or 'unknown'}")
     if inspect.isasyncgenfunction(function):
         return _wrap_async_generator(monitor, function)
     if inspect.isgeneratorfunction(function):

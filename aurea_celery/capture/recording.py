@@ -9,6 +9,7 @@ from typing import Any
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.calls import call_of, count_call
 from aurea_celery.capture.context import current_execution, with_cost
+from aurea_celery.capture.keywords import forgiving
 from aurea_celery.capture.registry import is_off
 from aurea_celery.errors import UsageError
 from aurea_celery.events import Usage
@@ -19,6 +20,7 @@ US_PER_MS = 1000
 LONGEST_MS = 10**12
 
 
+@forgiving
 @guarded
 def record_usage(
     response: Any = None,
@@ -62,7 +64,7 @@ def record_usage(
         time_to_first_token_ms: How long the first token took, in milliseconds; the same.
 
     Outside of an execution nothing is recorded. Of counts that cannot be true none is, but the call is there, with its
-    cost if you say it. Nothing is ever raised.
+    cost if you say it; so it is with a keyword that is not known, which the log says. Nothing is ever raised.
 
     >>> from aurea_celery import monitor_task, record_usage
     >>> @monitor_task("job_1", "greet")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from aurea_celery._guard import guarded, log_once_a_minute
 from aurea_celery.capture.calls import call_of, count_call
 from aurea_celery.capture.context import Execution, current_execution
+from aurea_celery.capture.keywords import forgiving
 from aurea_celery.capture.registry import is_off
 from aurea_celery.clock import monotonic_us
 from aurea_celery.events import Usage
@@ -21,6 +22,7 @@ S = TypeVar("S")
 SNAPSHOTS = ("current_message_snapshot", "current_completion_snapshot")
 
 
+@forgiving
 def record_stream(stream: S, *, model: str | None = None, provider: str | None = None) -> S:
     """Record one model call of the running task or monitored function when its stream ends.
 

@@ -37,6 +37,12 @@ async def async_stream(count: int) -> AsyncIterator[int]:
         yield number
 
 
+@monitor_task
+def bare(text: str) -> int:
+    """A decorator without parentheses."""
+    return len(text)
+
+
 class Summariser:
     """Methods keep their class."""
 
@@ -66,6 +72,7 @@ async def check(app: Celery) -> None:
     assert_type(async_stream(2), AsyncIterator[int])
     assert_type(Summariser.make().run("a"), str)
     assert_type(in_a_job(1), str)
+    assert_type(bare("a"), int)
     assert_type(carry_context(in_a_job)(1), str)
     assert_type(record_usage(model="gpt-4", input_tokens=1, cost_usd="0.1"), None)
     assert_type(Usage(total_tokens=1).token_count, int)

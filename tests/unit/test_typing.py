@@ -22,7 +22,7 @@ WRONG = {
     "work('a', 2)": 'Too many positional arguments for "work"',
     "work('a').upper()": '"int" has no attribute "upper"',
     "carry_context(work)(1)": 'incompatible type "int"; expected "str"',
-    "monitor_task(model='gpt-4')": 'Unexpected keyword argument "model" for "monitor_task"',
+    "monitor_task(model='gpt-4')": 'Unexpected keyword argument "model" for overloaded function "monitor_task"',
     "monitor_task(estimate_cost_fn=lambda tokens: 1)": '"estimate_cost_fn" to "monitor_task" has incompatible type',
     "record_usage(input_tokens='many')": 'incompatible type "str"; expected "int | None"',
     "job(1)": 'Argument 1 to "job" has incompatible type "int"; expected "str"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from decimal import Decimal
@@ -10,12 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery import shared_task
+from celery import Celery, shared_task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurea_celery import Usage, job, monitor_task, record_usage
 from aurea_celery.capture.context import current_job
+from aurea_celery.testing import recording
 from tests.support.sinks import RecordingSink
 
 ANYTHING = st.recursive(
@@ -347,3 +349,63 @@ def test_recursion_and_several_decorators(sink: RecordingSink) -> None:
 def test_without_a_plugin_nothing_is_recorded_and_nothing_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert monitor_task("job", "task", "gpt-4")(lambda: ("x", 1))() == ("x", 1)
     assert "call Aurea(app) with your Celery app first" in caplog.text
+
+
+def test_without_parentheses(sink: RecordingSink) -> None:
+    @monitor_task
+    def greet(name: str) -> str:
+        """Greet."""
+        return f"Hello {name}"
+
+    @monitor_task
+    async def wait(name: str) -> str:
+        return name
+
+    @monitor_task
+    def count(number: int) -> Iterator[int]:
+        yield from range(number)
+
+    class Greeter:
+        @monitor_task
+        def greet(self) -> Greeter:
+            return self
+
+        @classmethod
+        @monitor_task
+        def make(cls) -> type[Greeter]:
+            return cls
+
+    with job("around"):
+        assert (greet("Ada"), greet.__doc__) == ("Hello Ada", "Greet.")
+        assert asyncio.run(wait("Ada")) == "Ada"
+        assert list(count(2)) == [0, 1]
+        assert isinstance(Greeter().greet(), Greeter)
+        assert Greeter.make() is Greeter
+        assert monitor_task(functools.partial(greet, "Bob"))() == "Hello Bob"
+
+    assert {event.job_id for event in sink.finished} == {"around"}
+    assert sink.finished[0].task_name.endswith("greet")
+
+
+@pytest.mark.parametrize("is_above", [False, True])
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_without_parentheses_beside_a_task(is_above: bool, is_lazy: bool) -> None:
+    app = Celery("unit", broker="memory://", set_as_current=False)
+
+    def give() -> tuple[str, int]:
+        return "text", 12
+
+    make_task = app.task(name="unit.give", shared=False, lazy=is_lazy)
+    task: Any = monitor_task(make_task(give)) if is_above else make_task(monitor_task(give))
+
+    with recording(app) as recorder:
+        assert task.apply().get() == ("text", 12)
+    assert [(event.task_name, event.calls[0].usage.total_tokens) for event in recorder.finished] == [("unit.give", 12)]
+
+
+def test_a_job_without_a_name_is_refused_where_it_stands() -> None:
+    with pytest.raises(TypeError, match="job needs a name"):
+
+        @job  # type: ignore[arg-type]  # as somebody may write
+        def work() -> None:
+            """Do nothing."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from aurea_celery import record_usage
+from aurea_celery import monitor_task, record_stream, record_usage
+from aurea_celery._guard import fault_counts
 from aurea_celery.events import Usage, decode_event, encode
 from tests.support.events import make_event
 from tests.support.model_calls import recorded
@@ -74,3 +75,58 @@ def test_a_response_that_contradicts_itself_is_a_call_all_the_same(
     call = recorded(sink, (lambda: response) if is_returned else lambda: record_usage(response))
 
     assert (call.usage, call.model) == (Usage(), "gpt-5")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"prompt_tokens": 5}, "does not take 'prompt_tokens' (did you mean 'input_tokens'?)"),
+        ({"input_tokens": 5, "completion_tokens": 5}, "'completion_tokens' (did you mean 'output_tokens'?)"),
+        ({"input_token": 5}, "'input_token' (did you mean 'input_tokens'?)"),
+        ({"surprise": 5}, "does not take 'surprise';"),
+    ],
+)
+def test_a_wrong_keyword_is_said_and_the_call_is_there(
+    sink: RecordingSink, caplog: pytest.LogCaptureFixture, keywords: dict[str, Any], said: str
+) -> None:
+    fault_counts.clear()
+
+    def call() -> None:
+        for _ in range(2):
+            record_usage(model="gpt-4", cost_usd="0.5", **keywords)
+
+    monitor_task("job", "task")(call)()
+
+    assert sink.last.status == "success"
+    assert [(one.model, one.cost_usd, one.usage) for one in sink.last.calls] == [("gpt-4", Decimal("0.5"), Usage())] * 2
+    assert len(caplog.messages) == 1
+    assert said in caplog.messages[0]
+    assert "internal fault" not in caplog.messages[0]
+    assert not fault_counts
+
+
+def test_beside_a_response_its_counts_are_taken(sink: RecordingSink) -> None:
+    response: dict[str, Any] = {"model": "gpt-4", "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+    keywords: dict[str, Any] = {"prompt": "secret"}
+
+    monitor_task("job", "task")(lambda: record_usage(response, **keywords))()
+
+    assert [one.usage.token_count for one in sink.last.calls] == [10]
+
+
+def test_too_many_arguments_without_a_name(sink: RecordingSink, caplog: pytest.LogCaptureFixture) -> None:
+    arguments: Any = ({"model": "gpt-4", "usage": {"total_tokens": 9}}, 90, 12)
+
+    monitor_task("job", "task")(lambda: record_usage(*arguments))()
+
+    assert [one.usage.token_count for one in sink.last.calls] == [9]
+    assert "takes no more than 1 argument without a name" in caplog.text
+
+
+def test_a_wrong_keyword_of_a_stream(sink: RecordingSink, caplog: pytest.LogCaptureFixture) -> None:
+    keywords: dict[str, Any] = {"modle": "gpt-4"}
+
+    monitor_task("job", "task")(lambda: list(record_stream(iter([{"usage": {"total_tokens": 9}}]), **keywords)))()
+
+    assert sink.tokens == 9
+    assert "record_stream does not take 'modle' (did you mean 'model'?)" in caplog.text
