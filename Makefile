@@ -54,4 +54,6 @@ $(READY): setup.cfg pyproject.toml
 	@echo "Setting up .venv; this takes about a minute."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# It asks for a Celery before 5.7, and runs on that too.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'celery-batches>=0.11'
 	@touch $(READY)

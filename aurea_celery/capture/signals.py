@@ -15,7 +15,7 @@ from typing import Any
 from celery import signals
 
 from aurea_celery._guard import guarded
-from aurea_celery.capture import budgets, jobs, main_process, on_commit, runs
+from aurea_celery.capture import batches, budgets, jobs, main_process, on_commit, runs
 from aurea_celery.capture.context import Execution, current_block, current_execution, set_current
 from aurea_celery.capture.error_types import error_type_of
 from aurea_celery.capture.registry import destination_of, is_in_use
@@ -56,7 +56,7 @@ def on_publish(
 
 
 @guarded
-def on_prerun(task: Any = None, **_: Any) -> None:
+def on_prerun(task: Any = None, args: Any = (), **_: Any) -> None:
     """Called where the task runs, just before its body; may not do network I/O."""
     destination = destination_of(getattr(task, "app", None))
     if destination is None or not runs.is_request(task.request) or is_own(task.name):
@@ -68,8 +68,8 @@ def on_prerun(task: Any = None, **_: Any) -> None:
     if not selection.includes(task.name):
         sink.leave_out("excluded")
         return
-    job = jobs.job_of(task, request)
-    event = event_of(task, request, job.job_id, selection, job.tags)
+    described, job = batches.request_and_job(task, args)
+    event = event_of(task, described, job.job_id, selection, job.tags)
     execution = Execution(destination, event, task=task, job_is_named=job.is_named, tags=job.tags)
     runs.begin(
         request,
@@ -98,7 +98,7 @@ def on_postrun(task: Any = None, retval: Any = None, state: str | None = None, *
         _cut_short(execution, sys.exc_info()[1])
     else:
         status, error = _ending(state, retval)
-        execution.finish(status, error_type_of(error))
+        execution.finish(status, error_type_of(error) or batches.error_type())
 
 
 def _end_after_other_handlers() -> None:

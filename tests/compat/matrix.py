@@ -50,6 +50,7 @@ def environment(release: str) -> Path:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pair = [f"celery=={release}.*", f"kombu=={release}.*"]
     subprocess.run([*command, "--editable", ".[dev]", *pair], cwd=ROOT, check=True)
+    subprocess.run([*command, "--no-deps", "celery-batches>=0.11"], check=True)  # it asks for a Celery before 5.7
     return python
 
 

@@ -20,6 +20,7 @@ from aurea_celery.clock import new_event_id
 CAPTURE = "aurea_celery.capture"
 BOMBS = [
     "aurea_celery.delivery.budgets.BudgetCopy._look",
+    f"{CAPTURE}.batches.request_and_job",
     f"{CAPTURE}.context.Execution.__init__",
     f"{CAPTURE}.context.Execution.add_call",
     f"{CAPTURE}.context.Execution.finish",
