@@ -6,12 +6,13 @@ import sys
 
 from sqlalchemy.orm import DeclarativeBase
 
-from aurea_celery.errors import AureaError
+from aurea_celery.errors import AureaError, SchemaMismatch
 from aurea_celery.settings import require_database_url
 from aurea_celery.storage import (
     budget_tables,  # noqa: F401 - its tables belong to the same metadata
     schema,
 )
+from aurea_celery.storage.comparison import ADVICE, table_differences
 from aurea_celery.storage.database import create_engine, translating
 from aurea_celery.storage.migrate import Upgraded, upgrade
 
@@ -34,12 +35,21 @@ def upgrade_database(url: str) -> Upgraded:
     Raises:
         ConfigurationError: If the URL is not one of PostgreSQL's.
         DatabaseUnavailable: If the server does not answer.
-        SchemaMismatch: If there is a table of somebody else's in the place of one of ours.
+        SchemaMismatch: If there is a table of somebody else's in the place of one of ours, or if tables that carry our
+            revision are not those of this release.
     """
     engine = create_engine(url)
     try:
         with translating(url):
-            return upgrade(engine)
+            done = upgrade(engine)
+            with engine.connect() as connection:
+                differences = table_differences(connection)
+        if differences:
+            found = ", ".join(differences)
+            raise SchemaMismatch(
+                f"the tables carry the revision of this release and are not its own ({found}); {ADVICE}"
+            )
+        return done
     finally:
         engine.dispose()
 

@@ -12,6 +12,11 @@ from alembic.migration import MigrationContext
 from aurea_celery.storage import budget_tables  # noqa: F401 - its tables belong to the same metadata
 from aurea_celery.storage.schema import metadata
 
+ADVICE = (
+    "they were made by another build of aurea-celery, or changed by hand: put back what is missing, or make a new"
+    " database"
+)
+
 _CHECKS = sa.text(
     "SELECT conname FROM pg_constraint WHERE contype = 'c' AND conrelid = ANY(CAST(:tables AS regclass[]))"
 )

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from aurea_celery.storage import condensed, partitions, retention
 from aurea_celery.storage.audit import at_one_moment
-from aurea_celery.storage.comparison import table_differences
+from aurea_celery.storage.comparison import ADVICE, table_differences
 from aurea_celery.storage.database_clock import database_now
 from aurea_celery.storage.migrate import HEAD_REVISION
 from aurea_celery.storage.pulse import counted
@@ -53,7 +53,7 @@ class Condition(Struct, frozen=True, kw_only=True):
     def _about_tables(self) -> str:
         if not self.table_differences:
             return "The tables are those of this release."
-        return f"The tables are not those of this release: {', '.join(self.table_differences)}."
+        return f"The tables are not those of this release ({', '.join(self.table_differences)}); {ADVICE}."
 
     def _about_partitions(self) -> str:
         until = f"Partitions are made until {self.made_until:%Y-%m-%d}"

@@ -10,8 +10,10 @@ from sqlalchemy.exc import DBAPIError
 from aurea_celery.errors import DatabaseError, DatabaseUnavailable, SchemaMismatch
 
 NO_TABLES = "the database has no aurea-celery tables; run: aurea db upgrade"
+OTHER_TABLES = "the database's tables are not those of this release ({reason}); aurea db check says what to do"
 
-UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE, READ_ONLY = "42P01", "42501", "25006"
+UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
+INSUFFICIENT_PRIVILEGE, READ_ONLY = "42501", "25006"
 DUPLICATES = ("42P07", "42710", "42723")
 """SQLSTATE of a table, type or function that is there already."""
 
@@ -36,8 +38,10 @@ _SEVERITY = re.compile(r"^(?:[A-Z]+:\s+)+")
 def translated(url: URL, error: DBAPIError) -> DatabaseError:
     """Return our own error for one that is not about the data."""
     code, reason = getattr(error.orig, "pgcode", None), _without_secrets(_reason(error.orig), url)
-    if code == UNDEFINED_TABLE:
+    if code == UNDEFINED_TABLE and '"metrics"' in reason:  # what is asked for first
         return SchemaMismatch(NO_TABLES)
+    if code in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
+        return SchemaMismatch(OTHER_TABLES.format(reason=reason))
     if code in DUPLICATES:
         return SchemaMismatch(
             f"{_database(url)} has something of the name of one of our tables that is not ours ({reason});"

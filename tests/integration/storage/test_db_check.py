@@ -110,8 +110,27 @@ def test_tables_that_are_not_ours_any_more_are_said(database_url: str, change: s
     found = run(database_url, "db", "check")
 
     assert found.exit_code == 1
-    assert found.stdout.splitlines()[1] == f"The tables are not those of this release: {said}."
+    advice = "put back what is missing, or make a new database"
+    assert found.stdout.splitlines()[1].startswith(f"The tables are not those of this release ({said}); they ")
+    assert found.stdout.splitlines()[1].endswith(f"{advice}.")
     assert found.stdout.splitlines()[4] == "The sums were not compared."
+
+    upgrade = run(database_url, "db", "upgrade")
+    assert (upgrade.exit_code, upgrade.stdout) == (1, "")
+    assert f"are not its own ({said}); they were made by another build" in upgrade.stderr
+    assert upgrade.stderr.endswith(f"{advice}\n")
+
+
+@pytest.mark.parametrize("change", ["DROP TABLE metrics_1h", "ALTER TABLE metrics_sources DROP COLUMN lost"])
+def test_check_does_not_send_to_an_upgrade_that_changes_nothing(database_url: str, change: str) -> None:
+    with connected(database_url) as connection:
+        connection.execute(sa.text(change))
+
+    found = run(database_url, "check")
+
+    assert (found.exit_code, found.stdout) == (1, "")
+    assert found.stderr.startswith("aurea: the database's tables are not those of this release (")
+    assert found.stderr.endswith("); aurea db check says what to do\n")
 
 
 def test_what_the_user_has_added_is_no_fault(database_url: str) -> None:
@@ -153,7 +172,7 @@ def test_more_than_the_pool_wait_and_are_told(database_url: str) -> None:
 def test_the_page_shows_what_is_said(database_url: str) -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     shown = page.split("$ aurea db check\n")[1].split("```")[0].splitlines()
-    (search,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    (search,) = (one for one in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if one.startswith("SELECT"))
 
     said = run(database_url, "db", "check").stdout.splitlines()
     with connected(database_url) as connection:
