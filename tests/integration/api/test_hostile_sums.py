@@ -57,7 +57,8 @@ def executions(count: int = SOURCES, **fields: Any) -> bytes:
 
 
 def call(**fields: Any) -> ModelCall:
-    return ModelCall(**{"usage": Usage(input_tokens=MOST), "model": "nobody-knows"} | fields)
+    defaults: dict[str, Any] = {"usage": Usage(input_tokens=MOST), "model": "nobody-knows"}
+    return ModelCall(**defaults | fields)
 
 
 BATCHES: dict[str, Callable[[], bytes]] = {
