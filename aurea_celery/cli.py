@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from aurea_celery._version import __version__
-from aurea_celery.commands.base import Command, settings_for
+from aurea_celery.commands.base import (
+    Command,
+    Group,
+    checked_output,
+    echo_json,
+    json_option,
+    settings_for,
+)
 from aurea_celery.commands.budgets import budget
 from aurea_celery.commands.db import db
 from aurea_celery.commands.export import export
@@ -32,7 +39,7 @@ if read_environment().get("AUREA_AUTOINSTALL", "").strip().lower() in TRUE_WORDS
     from aurea_celery import autoinstall  # noqa: F401 - its import installs
 
 
-@click.group()
+@click.group(cls=Group)
 @click.version_option(__version__, prog_name="aurea")
 def aurea() -> None:
     """Tokens, money and latency of every Celery job, in your own Postgres."""
@@ -52,19 +59,24 @@ def serve(host: str, port: int | None) -> None:
 @click.option(
     "--scope", type=click.Choice(["read", "write"]), default="read", show_default=True, help="write may read."
 )
-def token(scope: str) -> None:
+@json_option
+def token(scope: str, as_json: bool) -> None:
     """Make a token for the HTTP API."""
     from aurea_api.tokens import hashed_entry, new_token  # noqa: PLC0415 - heavy
 
     made = new_token()
+    entry = hashed_entry(scope, made)  # type: ignore[arg-type]  # one of the choices
+    if as_json:
+        echo_json({"scope": scope, "token": made, "entry": entry})
+        return
     click.echo(f"Token, for whoever asks; it is shown this once:\n\n    {made}\n")
-    click.echo(f"Entry of AUREA_API_TOKENS, where the API runs:\n\n    {hashed_entry(scope, made)}")  # type: ignore[arg-type]  # one of the choices
+    click.echo(f"Entry of AUREA_API_TOKENS, where the API runs:\n\n    {entry}")
 
 
 @aurea.command(cls=Command)
 @click.option("--by-process", is_flag=True, help="Show the books of every process too.")
 @click.option("--broker", metavar="URL", help="Look at this broker's queue, and at the outboxes for it on this host.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_context
 def check(context: click.Context, by_process: bool, broker: str | None, as_json: bool) -> None:
     """Say whether every execution is accounted for, and if not, where it is.
@@ -142,7 +154,8 @@ aurea.add_command(settings_command)
 
 def main() -> None:
     """The ``aurea`` console script."""
-    sys.exit(aurea())
+    with checked_output():
+        sys.exit(aurea())
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
@@ -20,15 +23,75 @@ if TYPE_CHECKING:
     from aurea_celery.settings import Settings
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-
-
+YEARS = (1970, 9998)
 LONGEST_AGE = timedelta(days=36_500)
+
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def length_of_time(text: str) -> timedelta | None:
     """What ``30m``, ``12h``, ``7d`` or ``2w`` say; None for other texts."""
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     return int(found[1]) * UNITS[found[2]] if found else None
+
+
+@contextlib.contextmanager
+def checked_output() -> Iterator[None]:
+    """End in one sentence where the output cannot be written.
+
+    Raises:
+        SystemExit: Instead of the error of the standard output.
+    """
+    try:
+        yield
+    except OSError as error:  # of a closed pipe click takes care
+        if error.filename is not None or error.errno not in UNWRITABLE:
+            raise
+        _discard_output()
+        reason = os.strerror(error.errno).lower()
+        with contextlib.suppress(OSError):  # what it says may be on the same disk
+            click.echo(f"aurea: cannot write the output: {reason}; what was written is incomplete", err=True)
+        raise SystemExit(1) from None
+
+
+def _discard_output() -> None:
+    """Keep Python from writing at its end what it could not write now."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def standard_output() -> BinaryIO:
+    """The standard output, for bytes.
+
+    Raises:
+        AureaError: If there is none.
+    """
+    if sys.stdout is None:
+        raise AureaError("there is no standard output to write to; redirect it to a file")
+    return sys.stdout.buffer
+
+
+def json_option(command: F) -> F:
+    """Add the option to print one JSON object."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as JSON; decimals are exact numbers."""
+    import msgspec  # noqa: PLC0415 - only commands need it
+
+    click.echo(msgspec.json.Encoder(decimal_format="number").encode(value))
+
+
+class Group(click.Group):
+    """The group of all commands."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Called by click, for every command and its help."""
+        with checked_output():
+            return super().invoke(context)
 
 
 class Command(click.Command):
@@ -121,31 +184,39 @@ class Dollars(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.
 
 
 class Time(click.ParamType):  # type: ignore[type-arg]  # the same
-    """A day or a time in ISO 8601; without a zone it is UTC."""
+    """A day or a time in ISO 8601, without a zone in UTC; or how long ago it is: 30m, 12h, 7d, 2w."""
 
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Called by click."""
+        if isinstance(value, datetime):
+            return value
+        ago = length_of_time(value)
         try:
-            at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a day (2026-11-24) nor a time (2026-11-24T09:00:00Z)", param, ctx)
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-class Since(Time):
-    """A time, or how long ago it is: 30m, 12h, 7d, 2w."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Called by click."""
-        ago = length_of_time(value) if isinstance(value, str) else None
-        if ago is None:
-            return super().convert(value, param, ctx)
-        try:
-            return datetime.now(UTC) - ago
+            at = iso_time(value) if ago is None else datetime.now(UTC) - ago
         except OverflowError:
             self.fail(f"{value!r} is before the calendar begins", param, ctx)
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither a day (2026-11-24) nor a time (2026-11-24T09:00:00Z) nor how long ago (7d, 24h)",
+                param,
+                ctx,
+            )
+        if not YEARS[0] <= at.year <= YEARS[1]:
+            self.fail(f"{value!r} is not in the years {YEARS[0]} to {YEARS[1]}", param, ctx)
+        return at
+
+
+def iso_time(text: str) -> datetime:
+    """A day or a time in ISO 8601, in UTC.
+
+    Raises:
+        ValueError: If it is none.
+        OverflowError: If it is none in UTC.
+    """
+    at = datetime.fromisoformat(text)
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 class Age(click.ParamType):  # type: ignore[type-arg]  # the same

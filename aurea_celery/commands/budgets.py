@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from aurea_celery.budget import ON_EXCEED, PERIODS, dollars
-from aurea_celery.commands.base import Command, Dollars, connected, is_storable
+from aurea_celery.commands.base import Command, Dollars, connected, echo_json, is_storable, json_option
 from aurea_celery.commands.figures import percent
 from aurea_celery.errors import AureaError, ConfigurationError
 from aurea_celery.events import TEXT_MAX_CHARACTERS
@@ -57,13 +57,17 @@ def set_(context: click.Context, /, job: str, task: str, period: str, usd: Decim
 
 
 @budget.command("list", cls=Command)
+@json_option
 @click.pass_context
-def list_(context: click.Context) -> None:
+def list_(context: click.Context, as_json: bool) -> None:
     """List all budgets, and what is spent of them in the period that runs now."""
     from aurea_celery.storage.budgets import list_budgets  # noqa: PLC0415 - heavy
 
     with connected(context) as connection:
         standings = list_budgets(connection)
+    if as_json:
+        echo_json({"budgets": standings})
+        return
     for standing in standings:
         click.echo(_line(standing))
     if not standings:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from aurea_celery.commands.base import Command, connected, database_url
+from aurea_celery.commands.base import Command, connected, database_url, echo_json, json_option
 from aurea_celery.errors import ConfigurationError
 
 PASSWORD = "AUREA_READER_PASSWORD"  # noqa: S105 - the name of the variable
@@ -34,28 +34,38 @@ def upgrade(context: click.Context) -> None:
 
 
 @db.command("check", cls=Command)
+@json_option
 @click.pass_context
-def check(context: click.Context) -> None:
+def check(context: click.Context, as_json: bool) -> None:
     """Say whether tables, partitions and sums are as they should be; reads every row.
 
     Status 0: they are. 1: something is not, or the database cannot be asked. 2: a setting is wrong.
     """
+    from msgspec.structs import asdict  # noqa: PLC0415 - only commands need it
+
     from aurea_celery.storage.condition import condition  # noqa: PLC0415 - heavy
 
     found = condition(database_url(context))
-    click.echo("\n".join(found.sentences()))
+    if as_json:
+        echo_json({"is_good": found.is_good, **asdict(found)})
+    else:
+        click.echo("\n".join(found.sentences()))
     context.exit(0 if found.is_good else 1)
 
 
 @db.command("maintain", cls=Command)
+@json_option
 @click.pass_context
-def maintain(context: click.Context) -> None:
+def maintain(context: click.Context, as_json: bool) -> None:
     """Make partitions ahead, move rows out of the default one, sum hours that are over; safe beside running writers."""
     from aurea_celery.storage import upkeep  # noqa: PLC0415 - heavy
     from aurea_celery.storage.condition import wrong_clocks  # noqa: PLC0415 - heavy
     from aurea_celery.storage.pulse import counted  # noqa: PLC0415 - heavy
 
     done = upkeep.maintain(database_url(context))
+    if as_json:
+        echo_json(done)
+        return
     click.echo(f"Made {len(done.made):,} partitions ahead." if done.made else "Partitions were made ahead already.")
     for partition, rows in done.moved.items():
         click.echo(f"Moved {counted(rows, 'row', 'rows')} into {partition}.")

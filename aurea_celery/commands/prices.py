@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aurea_celery.commands.base import Command, Dollars, Time, connected, database_url
+from aurea_celery.commands.base import Command, Dollars, Time, connected, database_url, echo_json, json_option
 from aurea_celery.commands.figures import percent
 from aurea_celery.commands.price_rows import ALWAYS, RATES, price_line, price_row, read_prices
 from aurea_celery.errors import AureaError, ConfigurationError
 
 if TYPE_CHECKING:
+    from aurea_celery.price_lists import ListPrices
+    from aurea_celery.pricing.price import Price
     from aurea_celery.storage.reprice import Repricing
 
 PROGRESS_ROWS = 50_000
@@ -28,8 +30,9 @@ def prices() -> None:
 
 
 @prices.command("list", cls=Command)
+@json_option
 @click.pass_context
-def list_(context: click.Context) -> None:
+def list_(context: click.Context, as_json: bool) -> None:
     """List your own prices, in USD per million tokens, and say how old the list prices are."""
     from aurea_celery.price_lists import list_prices  # noqa: PLC0415 - heavy
     from aurea_celery.storage.prices import edition_without_data, read_lists  # noqa: PLC0415 - heavy
@@ -37,6 +40,9 @@ def list_(context: click.Context) -> None:
     with connected(context) as connection:
         own = read_lists(connection).own
         listed = list_prices(edition_without_data(connection))
+    if as_json:
+        echo_json({"prices": [dict(row) for row in own], "list_prices": _listed(listed)})
+        return
     for row in own:
         click.echo(price_line(row))
     if not own:
@@ -105,8 +111,9 @@ def import_(context: click.Context, file: Path) -> None:
 @click.option("--provider", help="Who sells it, as the rows say: openai, aws.bedrock, ...")
 @click.option("--service-tier", help="As the rows say: batch, flex, priority, ...")
 @click.option("--at", type=Time(), help="At this time; else now.")
+@json_option
 @click.pass_context
-def check(context: click.Context, /, model: str, at: datetime | None, **asked: Any) -> None:
+def check(context: click.Context, /, model: str, at: datetime | None, as_json: bool, **asked: Any) -> None:
     """Say what MODEL costs, and which list says so; status 1 if nobody knows."""
     from aurea_celery.events import ModelCall, Usage  # noqa: PLC0415 - only commands need it
     from aurea_celery.price_lists import list_prices, pricing_of  # noqa: PLC0415 - heavy
@@ -118,11 +125,15 @@ def check(context: click.Context, /, model: str, at: datetime | None, **asked: A
     when = at or datetime.now(UTC)
     usages = (Usage(input_tokens=1_000_000, output_tokens=0), Usage(total_tokens=1_000_000))
     answers = [book.find(ModelCall(usage=usage, model=model, **asked), when) for usage in usages]
-    for price in {answer.price.version: answer.price for answer in answers if answer.price}.values():
-        click.echo(f"{price.source}: {price.version}")
-        click.echo(f"  USD per million tokens: {price.unit_prices}")
-    click.echo(f"List prices: {listed}")
-    if not any(answer.price for answer in answers):
+    found = {answer.price.version: answer.price for answer in answers if answer.price}.values()
+    if as_json:
+        echo_json({"model": model, **asked, "prices": [_price(one) for one in found], "list_prices": _listed(listed)})
+    else:
+        for price in found:
+            click.echo(f"{price.source}: {price.version}")
+            click.echo(f"  USD per million tokens: {price.unit_prices}")
+        click.echo(f"List prices: {listed}")
+    if not found:
         is_told = asked["provider"] or book.catalogue.price(model, None, None, when) is not None
         sellers = () if is_told else book.catalogue.sellers(model)
         if sellers:
@@ -130,6 +141,14 @@ def check(context: click.Context, /, model: str, at: datetime | None, **asked: A
                 f"{model}: its price depends on who sells it; say it with --provider: {', '.join(sellers)}"
             )
         raise AureaError(f"{model}: {answers[0].problem}; set one: aurea prices set {model} --input USD --output USD")
+
+
+def _price(price: Price) -> dict[str, Any]:
+    return {"source": price.source, "version": price.version, "usd_per_million_tokens": price.rates}
+
+
+def _listed(listed: ListPrices) -> dict[str, Any]:
+    return {"edition": listed.edition, "age_days": listed.age_days}
 
 
 @prices.command("refresh", cls=Command)
@@ -147,14 +166,17 @@ def refresh(context: click.Context, url: str | None) -> None:
 
 
 @click.command("reprice", cls=Command)
-@click.option("--from", "since", type=Time(), help="Rows from this time on.")
+@click.option("--from", "since", type=Time(), help="Rows from this time on, or from 30m, 12h, 7d, 2w ago on.")
 @click.option("--to", "until", type=Time(), help="Rows before this time.")
 @click.option("--model", help="Rows of this model only.")
 @click.option("--job", "job_id", help="Rows of this job only.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@json_option
 @click.pass_context
-def reprice(context: click.Context, /, dry_run: bool, **selected: Any) -> None:
+def reprice(context: click.Context, /, dry_run: bool, as_json: bool, **selected: Any) -> None:
     """Price rows again by today's lists, each at its own time; safe beside writers, safe to interrupt and repeat."""
+    from msgspec.structs import asdict  # noqa: PLC0415 - only commands need it
+
     from aurea_celery.price_lists import pricing_of  # noqa: PLC0415 - heavy
     from aurea_celery.storage.reprice import SETTLE_SECONDS, Selection  # noqa: PLC0415 - heavy
     from aurea_celery.storage.reprice import reprice as run  # noqa: PLC0415 - heavy
@@ -170,7 +192,10 @@ def reprice(context: click.Context, /, dry_run: bool, **selected: Any) -> None:
         settle_seconds=settle_seconds,
         progress=_show,
     )
-    click.echo(_report(found, dry_run=dry_run))
+    if as_json:
+        echo_json({"dry_run": dry_run, **asdict(found), "difference_usd": found.difference_usd})
+    else:
+        click.echo(_report(found, dry_run=dry_run))
 
 
 def _show(found: Repricing) -> None:

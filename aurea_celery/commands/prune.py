@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aurea_celery.commands.base import Age, Command, database_url, settings_for
+from aurea_celery.commands.base import Age, Command, database_url, echo_json, json_option, settings_for
 from aurea_celery.commands.figures import bytes_text
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 @click.command("prune", cls=Command)
 @click.option("--older-than", type=Age(), help="Such as 90d or 26w.  [default: the setting retention_days]")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@json_option
 @click.pass_context
-def prune(context: click.Context, older_than: timedelta | None, dry_run: bool) -> None:
+def prune(context: click.Context, older_than: timedelta | None, dry_run: bool, as_json: bool) -> None:
     """Drop old rows of metrics, in whole weeks, and keep their sums; safe beside running writers.
 
     The week that the cut falls into stays, and so do the rows of the running month, which budgets count.
@@ -31,7 +32,11 @@ def prune(context: click.Context, older_than: timedelta | None, dry_run: bool) -
 
     url = database_url(context)
     found = upkeep.prune(url, older_than, dry_run=dry_run)
-    click.echo("\n".join(_described(found, dry_run=dry_run)))
+    if as_json:
+        totals = {"rows": found.rows, "bytes": found.bytes}
+        echo_json({"dry_run": dry_run, "before": found.before, **totals, "dropped": found.dropped})
+    else:
+        click.echo("\n".join(_described(found, dry_run=dry_run)))
     if not dry_run:
         upkeep.maintain(url)
 

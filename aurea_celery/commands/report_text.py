@@ -8,13 +8,12 @@ import msgspec
 from msgspec.structs import replace
 
 from aurea_celery.commands.figures import percent, printable, usd
-from aurea_celery.storage.report import By, Line, Report
+from aurea_celery.storage.report import Line, Report
 from aurea_celery.storage.spending import Spending
 
 NOTHING, UNKNOWN = "-", "unknown"
 LATENCIES = ("p50 ms", "p95 ms")
 LONG_MS = 10
-COUNTED: dict[By, str] = {"job": "executions", "task": "executions", "model": "calls"}
 
 
 def as_text(report: Report) -> str:
@@ -23,7 +22,7 @@ def as_text(report: Report) -> str:
     if since is None:
         return "No executions."
     if not report.spent.count:
-        return f"No executions since {_time(since)}."
+        return f"No executions{_which(report)}{_when(report, since)}."
     return "\n".join([*_sentences(report, since), "", *_table(report)])
 
 
@@ -33,10 +32,9 @@ def as_json(report: Report) -> bytes:
 
 
 def _sentences(report: Report, since: datetime) -> list[str]:
-    place = "" if report.job_id is None else f" of job {printable(report.job_id)}"
     sentences = [
-        f"Spent {_cost(report.spent, 'an unknown sum')} in {_counted(report.spent.count, 'execution')}{place}"
-        f" since {_time(since)}, {_wasted(report)}; {_unpriced(report.spent)}."
+        f"Spent {_cost(report.spent, 'an unknown sum')} in {_counted(report.spent.count, 'execution')}{_which(report)}"
+        f"{_when(report, since)}, {_wasted(report)}; {_unpriced(report.spent)}."
     ]
     if report.redelivered.count:
         again = _counted(report.redelivered.count, "execution")
@@ -44,6 +42,23 @@ def _sentences(report: Report, since: datetime) -> list[str]:
             f"{again} of messages that had been delivered before cost {_cost(report.redelivered, 'an unknown sum')}."
         )
     return sentences
+
+
+def _which(report: Report) -> str:
+    """Of which executions the report is."""
+    filters = {
+        "of job": () if report.job_id is None else (report.job_id,),
+        "of task": report.tasks,
+        "of model": report.models,
+        "of provider": report.providers,
+        "with status": report.statuses,
+    }
+    parts = [f" {words} {' or '.join(map(printable, names))}" for words, names in filters.items() if names]
+    return "".join([*parts, *(f" with tag {printable(f'{name}:{value}')}" for name, value in report.tags)])
+
+
+def _when(report: Report, since: datetime) -> str:
+    return f" since {_time(since)}" + (f" until {_time(report.until)}" if report.until else "")
 
 
 def _wasted(report: Report) -> str:
@@ -74,7 +89,7 @@ def _cost(spent: Spending, unknown: str) -> str:
 def _table(report: Report) -> list[str]:
     """A line for each, what is left out, and the total; numbers stand on the right."""
     has_latency = report.p50_latency_ms is not None
-    heads = [report.by, COUNTED[report.by], "tokens", "cost", "wasted", "unpriced"]
+    heads = [report.by, "calls" if report.by == "model" else "executions", "tokens", "cost", "wasted", "unpriced"]
     total = Line(
         name=f"all {report.line_count:,}",
         spent=replace(report.spent, count=report.calls) if report.by == "model" else report.spent,

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 
 import click
 
-from aurea_celery.commands.base import Command, settings_for, sources_for
+from aurea_celery.commands.base import Command, echo_json, json_option, settings_for, sources_for
 
 
 @click.command("settings", cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_context
 def settings(context: click.Context, as_json: bool) -> None:
     """Show every setting, its value and where it comes from; passwords are not shown."""
     found, sources = _shown(context), sources_for(context)
     if as_json:
-        click.echo(json.dumps({name: {"value": value, "from": sources[name]} for name, value in found.items()}))
+        echo_json({name: {"value": value, "from": sources[name]} for name, value in found.items()})
         return
     width = max(map(len, found.values()))
     lines = [(name, value, sources[name]) for name, value in found.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Context, Decimal
@@ -19,8 +20,15 @@ from aurea_celery.storage.export import COLUMNS, NAMES, Pieces, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet run a text (OWASP, CSV injection)."""
+_UNSEEN = r"[\s\x00-\x1f\x7f\xad\u200b-\u200f\u2060-\u2064\ufeff]*"
+_SIGN = r"[=+\-@\u2212\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]"
+_IN_A_TEXT = r"(?<=;)|(?<=[^\t]\t)|(?<=.\n)|(?<=.\r)(?!\n)"
+FORMULA = re.compile(rf"^(?=[\t\r\n])|(?:^|{_IN_A_TEXT})(?={_UNSEEN}{_SIGN})", re.DOTALL)
+"""Where a spreadsheet would begin to read a formula in a text (OWASP, CSV injection).
+
+That is at its beginning, also behind what cannot be seen, and also with the signs of full and small width that Japanese
+and Chinese input methods make; and where a cell begins for a spreadsheet that takes semicolons or tabs as separators.
+"""
 
 DECIMAL_DIGITS, DECIMAL_PLACES = 38, 18
 """The widest decimal that every reader of Parquet knows."""
@@ -46,7 +54,7 @@ class Format(NamedTuple):
 def to_csv(pieces: Pieces) -> Iterator[bytes]:
     """RFC 4180 in UTF-8 with a header; what is not known is empty.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    Where a spreadsheet would take a text for a formula, an apostrophe stands before it.
     """
     text = io.StringIO()
     writer = csv.writer(text)
@@ -70,11 +78,16 @@ def _converted(rows: Sequence[Row], conversions: Mapping[type[Any], Conversion])
 
 
 def _cell_of_text(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return FORMULA.sub("'", text)
 
 
 def _cell_of_time(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
+
+
+def _cell_of_json(value: Any) -> str:
+    """JSON in which no cell begins for a spreadsheet that takes semicolons as separators; it means the same."""
+    return _json(value).replace(";", "\\u003b")
 
 
 def _json(value: Any) -> str:
@@ -169,7 +182,7 @@ _CELLS: dict[type[Any], Conversion] = {
     sa.Numeric: "{:f}".format,
     sa.DateTime: _cell_of_time,
     sa.Boolean: _json,
-    JSONB: _json,
+    JSONB: _cell_of_json,
 }
 _PARQUET_VALUES: dict[type[Any], Conversion] = {sa.Numeric: _rounded, sa.Uuid: str, JSONB: _json}
 

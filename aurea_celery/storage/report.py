@@ -1,6 +1,6 @@
 """What ``aurea report`` tells: what executions spent, in all and line by line, of one job or of a time.
 
-All of it comes from the rollups, but for the jobs of a time: how much of a job falls into it, only its rows know.
+It comes from the rollups where these know it. Only rows know tags, types of errors, and what of a job is in a time.
 """
 
 from __future__ import annotations
@@ -12,24 +12,49 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from aurea_celery.storage.latencies import Percentiles
-from aurea_celery.storage.retention import require_rows_since
-from aurea_celery.storage.rollups import MEASURES
 from aurea_celery.storage.rollups import WASTED as IS_WASTED
-from aurea_celery.storage.selection import NAMES, Relation, Selection, sums
+from aurea_celery.storage.selection import (
+    NAMES,
+    Relation,
+    Selection,
+    sums,
+    sums_by_job,
+    sums_of_rows,
+)
 from aurea_celery.storage.spending import ALL, REDELIVERED, WASTED, Spending, spending
 from aurea_celery.storage.totals import read_percentiles
 
-By = Literal["job", "task", "model"]
-KEYS: dict[By, str] = {"job": "job_id", "task": NAMES["task"], "model": NAMES["model"]}
+By = Literal["job", "task", "model", "status", "error"]
+KEYS: dict[By, str] = {"job": "job_id", "task": NAMES["task"], "model": NAMES["model"], "status": NAMES["status"]}
+"""What the sums are kept by; types of errors are in rows alone."""
+
+ERROR = {"error_type": "coalesce(error_type, 'none')"}
 
 
-class Scope(Struct, frozen=True, kw_only=True):
-    """What a report is about: one job, or all that ended since a time (None: ever), by what, and its most lines."""
+class Filters(Struct, frozen=True, kw_only=True):
+    """Which executions: see :class:`~aurea_celery.storage.selection.Selection`."""
+
+    until: datetime | None = None
+    tasks: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Scope(Filters, frozen=True, kw_only=True):
+    """What a report is about: one job or all, since and until when, which executions, by what, and its most lines."""
 
     job_id: str | None = None
     since: datetime | None = None
     by: By = "task"
     limit: int = 20
+
+    def selection(self) -> Selection:
+        """The executions, in full quarters of an hour."""
+        filters = {name: getattr(self, name) for name in Filters.__struct_fields__}
+        jobs = () if self.job_id is None else (self.job_id,)
+        return Selection(since=self.since, jobs=jobs, **filters).in_quarters()
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -45,10 +70,10 @@ class Line(Struct, frozen=True, kw_only=True):
     p95_latency_ms: float | None
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class Report(Filters, frozen=True, kw_only=True):
     """What all executions of a scope spent, and the most expensive lines of all ``line_count``.
 
-    ``since`` is the start of the scope's first quarter of an hour, for that is how the sums are kept.
+    ``since`` and ``until`` are widened to full quarters of an hour, for that is how the sums are kept.
     """
 
     job_id: str | None
@@ -65,26 +90,31 @@ class Report(Struct, frozen=True, kw_only=True):
     line_count: int
     lines: list[Line]
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it is about some of the executions of its job or time."""
+        return bool(self.tasks or self.models or self.providers or self.statuses or self.tags)
+
 
 def read_report(connection: sa.Connection, scope: Scope) -> Report:
     """The report of a scope, however long its rows take to read.
 
     Raises:
-        RowsPruned: If it is by job and since a time whose rows retention has dropped.
+        RowsPruned: If only rows know it, and retention has dropped some of these.
     """
     connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-    jobs = () if scope.job_id is None else (scope.job_id,)
-    selection = Selection(since=scope.since, jobs=jobs).in_quarters()
+    selection = scope.selection()
     source = _source(connection, scope, selection)
     total, *rows = connection.execute(sa.text(_statement(scope, source)), source.values | {"rows": scope.limit + 1})
     everything, of_lines = Percentiles(), {}
     if scope.job_id is None:
         everything = read_percentiles(connection, selection).get(None, everything)
-        if scope.by != "job":
+        if scope.by in NAMES:
             of_lines = read_percentiles(connection, selection, scope.by, [row.name for row in rows])
     return Report(
         job_id=scope.job_id,
         since=selection.since,
+        **{name: getattr(selection, name) for name in Filters.__struct_fields__},
         by=scope.by,
         calls=int(total.calls),
         spent=spending(total),
@@ -111,7 +141,7 @@ def _line(row: Any, percentiles: Percentiles) -> Line:
 
 def _statement(scope: Scope, source: Relation) -> str:
     """One statement, so that the total and its lines are of the same moment; the total comes first."""
-    key = KEYS[scope.by]
+    key = KEYS.get(scope.by, "error_type")
     uses, wasted_uses = "executions", "wasted_executions"
     if scope.by == "model":
         uses, wasted_uses = "calls", f"CASE WHEN {IS_WASTED} THEN calls ELSE 0 END"
@@ -125,14 +155,9 @@ def _statement(scope: Scope, source: Relation) -> str:
 
 
 def _source(connection: sa.Connection, scope: Scope, selection: Selection) -> Relation:
-    """The smallest rollup that knows it; how much of each job falls into a time, only its rows know."""
-    if scope.by != "job":
-        return sums(connection, selection, scope.by)
-    if scope.job_id is not None:
-        return sums(connection, selection)
-    if selection.since is None:
-        return Relation("metrics_jobs", {})
-    require_rows_since(connection, selection.since, "what each job has spent since a time")
-    measures = ", ".join(f"{expression} AS {name}" for name, expression in MEASURES.items())
-    rows = f"SELECT job_id, {measures} FROM metrics WHERE created_at >= :since GROUP BY 1"  # noqa: S608 - our own names
-    return Relation(f"({rows}) AS of_jobs", {"since": selection.since})
+    """The smallest relation that knows it."""
+    if scope.by == "error":
+        return sums_of_rows(connection, ERROR, selection)
+    if scope.by == "job":
+        return sums_by_job(connection, selection)
+    return sums(connection, selection, scope.by)

@@ -103,6 +103,28 @@ def latencies(
     return _of_time(connection, _LATENCIES, selection, by, points)
 
 
+def sums_by_job(connection: sa.Connection, selection: Selection) -> Relation:
+    """A relation with the measures of the rollups, ``job_id`` and, unless all is selected, ``status``; see sums.
+
+    Raises:
+        RowsPruned: If only rows know it, and retention has dropped some of these.
+    """
+    if selection == Selection():
+        return Relation("metrics_jobs", {})
+    if selection.since is None and selection.until is None and not selection.tags and not selection.providers:
+        return _filtered("metrics_job", selection)
+    return sums_of_rows(connection, {"job_id": "job_id"}, selection)
+
+
+def sums_of_rows(connection: sa.Connection, key: dict[str, str], selection: Selection) -> Relation:
+    """A relation with the measures of the rollups by the expressions of ``key`` over rows; see sums.
+
+    Raises:
+        RowsPruned: If retention has dropped some of the rows.
+    """
+    return _of_rows(connection, Rollup("", key | {"status": "status"}, MEASURES), selection)
+
+
 class _Kept(NamedTuple):
     """Where figures are kept, for each span, as what stands after FROM, and their columns."""
 

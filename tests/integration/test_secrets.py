@@ -27,15 +27,23 @@ BROKER_URLS = (
     "nonsense://user:{secret}@127.0.0.1/0",
     "{secret}",
 )
-DATABASE_URLS = (
+UNREACHABLE_URLS = (
     "postgresql://user:{secret}@127.0.0.1:{closed}/aurea",
     "postgresql://user:{secret}@no-such-host.invalid/aurea",
+)
+WRONG_URLS = (
     "postgresql://user:{secret}@127.0.0.1:port/aurea",
     "postgresql://user@127.0.0.1:{secret}/aurea",
-    "postgresql://user:{secret}@127.0.0.1/aurea?unknown=1",
     "mysql://user:{secret}@127.0.0.1/aurea",
     "{secret}",
 )
+REFUSED_URL = "postgresql://user:{secret}@127.0.0.1/aurea?unknown=1"
+DATABASE_STATUSES = {
+    **dict.fromkeys(UNREACHABLE_URLS, (1,)),
+    **dict.fromkeys(WRONG_URLS, (2,)),
+    REFUSED_URL: (1, 2),
+}
+"""What a command ends with: 1 where the database cannot be asked, 2 where the setting is wrong."""
 
 
 def filled(installation: Installation, url: str) -> str:
@@ -73,19 +81,22 @@ def test_a_writer_whose_broker_url_cannot_be_read(installation: Installation, ur
     check(writer)
 
 
-@pytest.mark.parametrize("url", DATABASE_URLS)
+@pytest.mark.parametrize("url", DATABASE_STATUSES)
 def test_a_database_that_cannot_be_reached(installation: Installation, url: str) -> None:
     environ = {"DATABASE_URL": filled(installation, url)}
-    upgrade = installation.run("upgrade", ["aurea_celery.cli", "db", "upgrade"], environ)
-    reconcile = installation.run("reconcile", ["aurea_celery.cli", "reconcile"], environ)
-    for command in (upgrade, reconcile):
-        assert command.wait() in (1, 2)
-        assert "Traceback" not in command.log
+    started = [
+        installation.run("-".join(command), ["aurea_celery.cli", *command], environ)
+        for command in (("db", "upgrade"), ("check",), ("report",))
+    ]
+    for command in started:
+        assert command.wait() in DATABASE_STATUSES[url]
+        assert command.log.startswith("aurea: ")
+        assert len(command.log.splitlines()) == 1, "one sentence, and not click's usage"
         check(command)
 
 
 def test_a_writer_that_waits_for_its_database(installation: Installation) -> None:
-    environ = {"DATABASE_URL": filled(installation, DATABASE_URLS[0]), "AUREA_RAISE_ERRORS": ""}
+    environ = {"DATABASE_URL": filled(installation, UNREACHABLE_URLS[0]), "AUREA_RAISE_ERRORS": ""}
     writer = installation.writer("-l", "DEBUG", **environ)
     script = installation.run("script", ["tests.support.script", "3"])
     assert script.wait() == 0

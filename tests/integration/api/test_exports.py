@@ -110,7 +110,7 @@ def from_cell(name: str, text: str) -> Any:
 
 
 def harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
 def from_parquet(name: str, value: Any) -> Any:
@@ -134,14 +134,47 @@ def test_a_small_cost_is_written_out(client: FlaskClient) -> None:
     assert (row["cost_estimate"], row["latency_ms"]) == ("0.000000000001", "1000")
 
 
+FORMULAS = ['=HYPERLINK("http://x")', "+1", "-1", "@x", "\t=1", "\r", "\n", "\t", "\n=1", "=", "-"]
+FORMULAS += ["\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "\ufe661", "\ufe621", "\ufe631", "\ufe6bx", "\u22121"]
+FORMULAS += [" =1", "  @x", "\u00a0=1", "\u3000=1", "\ufeff=1", "\u200b-1", "\x01=1", "\x1f=1", "\x0b+1", "\u2028=1"]
+HARMLESS = [
+    'a"b',
+    "a,b",
+    "a\r\nb",
+    "'=1",
+    "a=1",
+    "a-b",
+    "1-1",
+    "a;b",
+    "a\tb",
+    '"=1"',
+    "team: -x",
+    "\u00b1",
+    "*",
+    "/",
+    "100%",
+]
+IN_A_TEXT = {
+    "a;=1": "a;'=1",
+    "a; -1": "a;' -1",
+    "a\t+1": "a\t'+1",
+    "a\n@x": "a\n'@x",
+    "a\r\n=1": "a\r\n'=1",
+    ";=1": ";'=1",
+}
+
+
 def test_a_text_that_a_spreadsheet_would_run_is_not_one(client: FlaskClient) -> None:
-    names = ['=HYPERLINK("http://x")', "+1", "-1", "@x", "\t=1", "\r", 'a"b', "a,b", "a\r\nb", "'=1", " =1"]
+    names = [*FORMULAS, *HARMLESS, *IN_A_TEXT]
     for name in names:
-        post(client, METRIC | {"job_id": name})
+        post(client, METRIC | {"job_id": name, "task_name": name, "tags": {"a": name}})
 
-    cells = [row["job_id"] for row in csv_rows(client)]
+    rows = csv_rows(client)
 
-    assert cells == [f"'{name}" for name in names[:6]] + names[6:]
+    expected = [f"'{name}" for name in FORMULAS] + HARMLESS + list(IN_A_TEXT.values())
+    assert [row["job_id"] for row in rows] == [row["task_name"] for row in rows] == expected
+    assert [read_json(row["tags"]) for row in rows] == [{"a": name} for name in names]
+    assert not any(";" in row["tags"] for row in rows)
     assert [row["job_id"] for row in jsonl(client)] == names
 
 
