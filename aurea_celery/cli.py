@@ -124,8 +124,9 @@ def writer(context: click.Context, concurrency: int, loglevel: str) -> None:
 
 @aurea.command("writer-health", cls=Command)
 @click.option("--pid", type=click.IntRange(1), help="Only the writer with this process id.")
+@json_option
 @click.pass_context
-def writer_health(context: click.Context, pid: int | None) -> None:
+def writer_health(context: click.Context, pid: int | None, as_json: bool) -> None:
     """Say whether the writers of this machine, or of this container, work; for a health check.
 
     Only this user's writers are looked at, by the files that they write; neither broker nor database is asked.
@@ -135,8 +136,11 @@ def writer_health(context: click.Context, pid: int | None) -> None:
     from aurea_celery.writer_health import running_writers  # noqa: PLC0415 - only this command needs it
 
     writers = running_writers(pid)
-    for one in writers:
-        click.echo(one.as_text())
+    if as_json:
+        echo_json({"writers": [one.as_dict() for one in writers]})
+    else:
+        for one in writers:
+            click.echo(one.as_text())
     if not writers:
         click.echo("no such writer runs here as this user; start one: celery -A yourapp aurea writer", err=True)
     context.exit(0 if writers and all(one.is_well for one in writers) else 1)

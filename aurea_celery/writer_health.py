@@ -20,7 +20,7 @@ from typing import NamedTuple
 from aurea_celery.errors import ConfigurationError
 
 BEAT_SECONDS = 2.0
-MOST_SILENT_SECONDS = 30.0
+MAX_SILENT_SECONDS = 30.0
 """After this time without a heartbeat a writer hangs, or is without broker or pool."""
 
 
@@ -36,7 +36,12 @@ class WriterHealth(NamedTuple):
     @property
     def is_well(self) -> bool:
         """Whether its last heartbeat is recent."""
-        return self.silent_seconds <= MOST_SILENT_SECONDS
+        return self.silent_seconds <= MAX_SILENT_SECONDS
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what a program reads; ``silent_seconds`` is None before the first heartbeat."""
+        silent_seconds = None if self.silent_seconds == math.inf else round(self.silent_seconds, 3)
+        return {"pid": self.pid, "is_well": self.is_well, "silent_seconds": silent_seconds}
 
     def as_text(self) -> str:
         """Return one sentence."""

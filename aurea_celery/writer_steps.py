@@ -16,7 +16,7 @@ from aurea_celery.delivery.broker import PRUNE_TASK
 from aurea_celery.writer import last_wait, settings_of
 from aurea_celery.writer_health import BEAT_SECONDS, Heartbeat
 
-MOST_BATCH_SECONDS = 300.0
+MAX_BATCH_SECONDS = 300.0
 """How long a batch may be here while no process waits for the database, before one of them must hang."""
 
 _Blueprint: Any = Consumer.Blueprint
@@ -90,4 +90,4 @@ def is_stuck(requests: Iterable[Any]) -> bool:
     if not waiting or any(request.name == PRUNE_TASK for request in waiting):
         return False
     oldest: float = min(request.received_at for request in waiting)
-    return time.monotonic() - max(oldest, last_wait()) > MOST_BATCH_SECONDS
+    return time.monotonic() - max(oldest, last_wait()) > MAX_BATCH_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aurea_celery.writer_health import MOST_SILENT_SECONDS
+from aurea_celery.writer_health import MAX_SILENT_SECONDS
 from tests.support.installation import Installation
 from tests.support.processes import Process
 from tests.support.servers import wait_until
@@ -40,7 +41,7 @@ def let_time_pass(installation: Installation, writer: Process) -> None:
     """As if the last heartbeat had been long ago."""
     (file,) = Path(installation.folder).glob(f"aurea-celery-writers-*/{writer.pid}")
     with file.open("r+b", buffering=0) as opened:
-        opened.write(f"{time.monotonic() - MOST_SILENT_SECONDS - 5:020.3f}\n".encode())
+        opened.write(f"{time.monotonic() - MAX_SILENT_SECONDS - 5:020.3f}\n".encode())
 
 
 def test_a_writer_that_hangs_is_seen_and_one_that_is_gone_is_not_taken_for_it(installation: Installation) -> None:
@@ -57,6 +58,8 @@ def test_a_writer_that_hangs_is_seen_and_one_that_is_gone_is_not_taken_for_it(in
     status, said = health(installation)
     assert (status, health(installation, "--pid", str(other.pid))[0]) == (1, 0)
     assert f"the writer with process id {writer.pid} has not worked for 3" in said
+    found = {one["pid"]: one["is_well"] for one in json.loads(health(installation, "--json")[1])["writers"]}
+    assert found == {writer.pid: False, other.pid: True}
     writer.send(signal.SIGCONT)
     wait_until(lambda: is_well(installation), "a writer that goes on being well")
 

@@ -12,7 +12,7 @@ from aurea_celery import Aurea, writer, writer_steps
 from aurea_celery.delivery.broker import PRUNE_TASK, WRITE_TASK
 from aurea_celery.errors import ConfigurationError
 from aurea_celery.writer import NO_LIMIT_SECONDS
-from aurea_celery.writer_steps import MOST_BATCH_SECONDS, is_stuck
+from aurea_celery.writer_steps import MAX_BATCH_SECONDS, is_stuck
 from aurea_celery.writer_worker import node_name, run_worker
 
 
@@ -38,8 +38,8 @@ def test_two_writers_of_one_host_have_two_names() -> None:
 def test_a_batch_that_is_here_for_long_means_that_a_process_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
     fresh = SimpleNamespace(name=WRITE_TASK, received_at=now)
-    old = SimpleNamespace(name=WRITE_TASK, received_at=now - MOST_BATCH_SECONDS - 1)
-    upkeep = SimpleNamespace(name=PRUNE_TASK, received_at=now - 10 * MOST_BATCH_SECONDS)
+    old = SimpleNamespace(name=WRITE_TASK, received_at=now - MAX_BATCH_SECONDS - 1)
+    upkeep = SimpleNamespace(name=PRUNE_TASK, received_at=now - 10 * MAX_BATCH_SECONDS)
     monkeypatch.setattr(writer_steps, "last_wait", lambda: 0.0)
 
     assert not is_stuck([])
