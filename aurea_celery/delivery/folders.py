@@ -46,7 +46,13 @@ class Folders:
         return iter(tuple(self._known.values()))
 
     def due(self) -> Iterator[Folder]:
-        """The folders to ship now; takes over some of those whose owner is dead."""
+        """The folders to ship now; takes over some of those whose owner is dead.
+
+        A pool child ships none, also while it sends what it has in memory: two readers would remove segments of each
+        other.
+        """
+        if self._outbox.is_of_child:
+            return
         adopted = sum(folder.adopted for folder in self._known.values())
         for path in self._visible():
             folder = self._known.get(path) or Folder(path)

@@ -84,6 +84,11 @@ class Outbox:
         self._folder = self.folders[0]
 
     @property
+    def is_of_child(self) -> bool:
+        """Whether this process is a pool child, whose folders its parent reads."""
+        return self._parent is not None
+
+    @property
     def path(self) -> Path:
         """The folder that is written to now."""
         return self._folder.path
@@ -240,20 +245,14 @@ class Outbox:
 
         After a fork the child only closes its copies of the descriptors: the lock stays with the parent.
         """
-        if after_fork:
-            self._close_files()
-            return
-        with self._lock:
-            if self._dropped and self._folder.is_locked:
+        with contextlib.nullcontext() if after_fork else self._lock:
+            if self._dropped and self._folder.is_locked and not after_fork:
                 self._close_segment()
                 with contextlib.suppress(OSError):
                     self._start_segment()  # it begins with the counters
-            self._close_files()
-
-    def _close_files(self) -> None:
-        self._close_segment()
-        for folder in self.folders:
-            folder.close()
+            self._close_segment()
+            for folder in self.folders:
+                folder.close()
 
     def _close_segment(self) -> None:
         # Forgotten first: an interruption in between must not leave a number that may become a file of the host's.

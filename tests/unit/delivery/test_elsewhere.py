@@ -174,6 +174,30 @@ def test_a_main_process_tells_of_what_its_child_has_in_memory(tmp_path: Path, mo
     parent.close()
 
 
+def test_a_child_sends_what_is_in_its_memory_and_leaves_its_folder_to_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, own, parents = Disk(monkeypatch), MemorySender(), MemorySender()
+    parent = make(tmp_path, batch_events=2)
+    parent.open_folder()
+    child = make(tmp_path, batch_events=2, parent=parent.name)
+    shipping, childs = Publisher(parent, parents, Settings()), Publisher(child, own, Settings())
+    for broken in (False, True, False, True, False):
+        disk.broken = {"outbox", "elsewhere"} if broken else set()
+        for _ in range(3):
+            child.finish(make_event())
+        childs.ship()
+        shipping.ship()
+    child.close(after_fork=True)
+    ship(shipping)
+
+    assert (len(own.events), len(parents.events)) == (6, 9)
+    assert not own.events.keys() & parents.events.keys()
+    assert (parents.sources[child.source.source_id].captured, child.source.captured) == (15, 15)
+    assert not parents.sources[child.source.source_id].dropped
+    parent.close()
+
+
 def test_a_folder_that_somebody_else_has_made_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     base = temporary_folder()
