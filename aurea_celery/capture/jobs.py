@@ -1,16 +1,19 @@
 """The job and the tags of a task: how they are given, how they travel with a message, how they are found again.
 
-A job that somebody named (the ``aurea_job`` option of ``apply_async``, a ``job(...)`` block) goes before the task's own
-``aurea_job``; a canvas that nobody named is one job by itself. So a message carries one of two headers. Tags add up on
-their way, and the nearer wins; a third header carries them.
+A job that a decorator on the task's body names goes before all others. One that somebody named (the ``aurea_job``
+option of ``apply_async``, a ``job(...)`` block) goes before the task's own ``aurea_job``; a canvas that nobody named is
+one job by itself. So a message carries one of two headers. Tags add up on their way, and the nearer wins; a third
+header carries them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from celery import current_task
+from celery._state import get_current_worker_task
 from celery.app.task import Context
 
 from aurea_celery.capture.context import NO_JOB, current_block, current_execution
@@ -20,6 +23,8 @@ from aurea_celery.events import clean_text
 
 JOB_OPTION = JOB_HEADER = "aurea_job"
 CANVAS_HEADER = "aurea_canvas_job"
+
+_jobs_of_bodies: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 class Job(NamedTuple):
@@ -42,7 +47,7 @@ def job_of(task: Any, request: Any) -> Job:
     """The job of a task that runs, or would have; one that runs eagerly has no message that could carry it."""
     around = _surrounding() if request.is_eager else _Inherited()
     tags = merged_tags(read_tags(header_of(request, TAGS_HEADER)), around.tags)
-    named = header_of(request, JOB_HEADER) or around.named or getattr(task, JOB_OPTION, None)
+    named = _job_of_body(task) or header_of(request, JOB_HEADER) or around.named or getattr(task, JOB_OPTION, None)
     if named:
         return Job(clean_text(named), is_named=True, tags=tags)
     canvas = header_of(request, CANVAS_HEADER) or around.canvas or request.group or request.root_id or request.id
@@ -51,6 +56,21 @@ def job_of(task: Any, request: Any) -> Job:
 
 InFlight = Callable[[str], Job | None]
 """Gives the job of a task by its id, in the process that received its message and waits for its end."""
+
+
+def name_job_of_body(body: Any, job_id: str) -> None:
+    """Let a function name the job of the tasks whose body it is, also where they do not run."""
+    _jobs_of_bodies[body] = job_id
+
+
+def _job_of_body(task: Any) -> str | None:
+    body = getattr(task, "run", None) if _jobs_of_bodies else None
+    while body is not None:
+        body = getattr(body, "__func__", body)
+        if body in _jobs_of_bodies:
+            return _jobs_of_bodies[body]
+        body = getattr(body, "__wrapped__", None)
+    return None
 
 
 def hand_on(headers: dict[str, Any], options: dict[str, Any], body: Any, in_flight: InFlight) -> None:
@@ -110,8 +130,8 @@ def _around(headers: dict[str, Any], body: Any, in_flight: InFlight) -> _Inherit
 
 
 def _job_of_current_task() -> Job | None:
-    request = getattr(current_task, "request", None)
-    return job_of(current_task, request) if request is not None and request.id else None
+    task: Any = get_current_worker_task()  # below it there may be others that are only called, as error callbacks are
+    return job_of(task, task.request) if task is not None and task.request.id else None
 
 
 def _failed_id() -> str | None:

@@ -26,6 +26,7 @@ from aurea_celery.capture.context import (
     running,
 )
 from aurea_celery.capture.error_types import error_type_of
+from aurea_celery.capture.jobs import name_job_of_body
 from aurea_celery.capture.registry import default_destination, is_off
 from aurea_celery.capture.results import count_result
 from aurea_celery.capture.tags import merged_tags
@@ -230,7 +231,13 @@ def _is_body(task: Any, marker: object) -> bool:
 
 def _wrap(monitor: _Monitor, function: Any) -> Any:
     name = getattr(function, "__qualname__", None) or getattr(function, "name", None)
-    monitor = dataclasses.replace(monitor, function_name=f"{name or 'unknown'}")
+    call = _wrap_kind(dataclasses.replace(monitor, function_name=f"{name or 'unknown'}"), function)
+    if monitor.job_id:
+        name_job_of_body(call, monitor.job_id)
+    return call
+
+
+def _wrap_kind(monitor: _Monitor, function: Any) -> Any:
     if inspect.isasyncgenfunction(function):
         return _wrap_async_generator(monitor, function)
     if inspect.isgeneratorfunction(function):

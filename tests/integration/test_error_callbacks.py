@@ -27,7 +27,10 @@ TASKS = {
 }
 """Which tasks run in each canvas of ``tests/support/error_callbacks.py``."""
 
-NAMED: Jobs = {"its own": ({"leave_own_job", "notice"}, [None])}
+NAMED: Jobs = {
+    "its own": ({"leave_own_job", "notice"}, [None]),
+    "decorated": ({"leave_decorated", "notice"}, [None]),
+}
 NAMED.update((name, (tasks, [name])) for name, tasks in TASKS.items())
 UNNAMED = sorted(sorted(tasks) for tasks in TASKS.values())
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from aurea_celery import Aurea, record_usage
+from aurea_celery import Aurea, monitor_task, record_usage
 
 TOKENS = 7
 LONG_SECONDS = 30.0
@@ -225,6 +225,13 @@ def leave() -> None:
 @app.task(aurea_job="its own")
 def leave_own_job() -> None:
     """Leave in the same way, as a task that names its job."""
+    leave()
+
+
+@app.task
+@monitor_task("decorated")
+def leave_decorated() -> None:
+    """Leave in the same way, as a task whose decorator names its job."""
     leave()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Signature, chain, chord, group
 
 from aurea_celery import job
-from tests.support.endings_app import alert, hard_limit, leave, leave_own_job, notice, succeed
+from tests.support.endings_app import alert, hard_limit, leave, leave_decorated, leave_own_job, notice, succeed
 
 CANVASES: dict[str, Signature[object]] = {
     "task that dies": leave.s().on_error(notice.s()),
@@ -31,7 +31,8 @@ def main() -> None:
         with job(name, tags={"canvas": name}):
             canvas.clone().apply_async()
         canvas.clone().apply_async()
-    leave_own_job.s().on_error(notice.s()).apply_async()
+    for task in (leave_own_job, leave_decorated):
+        task.s().on_error(notice.s()).apply_async()
 
 
 if __name__ == "__main__":

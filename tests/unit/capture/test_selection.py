@@ -136,3 +136,18 @@ def test_without_being_asked_nothing_of_an_eager_task_is_recorded(app: Celery) -
         apply(app, args=(5,))
 
     assert recorder.begun == recorder.finished == []
+
+
+def test_a_decorator_on_a_tasks_body_names_the_job_before_the_body_runs(app: Celery) -> None:
+    begun: list[str] = []
+
+    @app.task(name="shop.report", shared=False, bind=True, autoretry_for=(KeyError,), aurea_job="the task's")
+    @monitor_task("the decorator's")
+    def report(self: Task[Any, Any]) -> None:
+        begun.append(self.name)
+
+    with recording(app) as recorder:
+        report.apply(headers={"aurea_job": "the message's"})
+
+    assert [event.job_id for event in recorder.begun] == ["the decorator's"] * len(recorder.begun)
+    assert (begun, recorder.last.job_id) == (["shop.report"], "the decorator's")
