@@ -10,7 +10,9 @@ from sqlalchemy.exc import DBAPIError
 from aurea_celery.errors import DatabaseError, DatabaseUnavailable, SchemaMismatch
 
 NO_TABLES = "the database has no aurea-celery tables; run: aurea db upgrade"
-OTHER_TABLES = "the database's tables are not those of this release ({reason}); aurea db check says what to do"
+OTHER_TABLES = (
+    "the database's tables are not those of this release; aurea db check says what is missing, and what to do"
+)
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
 INSUFFICIENT_PRIVILEGE, READ_ONLY = "42501", "25006"
@@ -41,7 +43,7 @@ def translated(url: URL, error: DBAPIError) -> DatabaseError:
     if code == UNDEFINED_TABLE and '"metrics"' in reason:  # what is asked for first
         return SchemaMismatch(NO_TABLES)
     if code in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
-        return SchemaMismatch(OTHER_TABLES.format(reason=reason))
+        return SchemaMismatch(OTHER_TABLES)
     if code in DUPLICATES:
         return SchemaMismatch(
             f"{_database(url)} has something of the name of one of our tables that is not ours ({reason});"

@@ -121,7 +121,8 @@ def test_a_broken_table_says_nothing_of_the_inside(client: FlaskClient, database
 
     answer = get(client, "/metrics/jobs")
 
-    assert (answer.status, answer.body) == (503, AWAY)
+    said = "the database's tables are not those of this release; aurea db check says what is missing, and what to do"
+    assert (answer.status, answer.body) == (503, {"error": said})
 
 
 def test_more_requests_than_connections_wait_and_are_then_told(
