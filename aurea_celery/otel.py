@@ -1,9 +1,13 @@
 """Usage from OpenTelemetry: nothing in a task's code, if its SDK is instrumented already.
 
 Give :class:`AureaSpanProcessor` to the tracer provider, and each span that tells of a model call is counted for the
-task or monitored function that it started in::
+task or monitored function that it started in. In workers :func:`set_up_in_workers` runs what sets up OpenTelemetry::
 
-    trace.get_tracer_provider().add_span_processor(AureaSpanProcessor())
+    @set_up_in_workers
+    def set_up_tracing():
+        provider = TracerProvider()
+        provider.add_span_processor(AureaSpanProcessor())
+        trace.set_tracer_provider(provider)
 
 Needs ``pip install 'aurea-celery[otel]'``; nothing else of this package imports OpenTelemetry.
 """
@@ -11,8 +15,14 @@ Needs ``pip install 'aurea-celery[otel]'``; nothing else of this package imports
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from celery import signals
+from celery.concurrency.prefork import TaskPool as PreforkPool
 
 try:
     from opentelemetry.context import Context
@@ -31,6 +41,7 @@ MOST_NESTED_SPANS = 64
 NS_PER_US = 1000
 
 Key = tuple[int, int]
+F = TypeVar("F", bound=Callable[[], object])
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +54,31 @@ class _OpenSpan:
     depth: int
     is_told: bool = False
     is_counted: bool = False
+
+
+def set_up_in_workers(set_up: F) -> F:
+    """Call a function once in each process that runs a worker's tasks, whatever the worker's pool; a decorator.
+
+    Celery sends ``worker_process_init`` in the pools ``prefork`` and ``solo`` only. In the others tasks run in the
+    worker's main process, which calls the function before its first task. A process that runs no worker does not.
+
+    Args:
+        set_up: Takes no arguments. What it raises is logged by Celery, and the worker goes on.
+    """
+    done_in: set[int] = set()
+
+    def run_once(**_: Any) -> None:
+        if os.getpid() not in done_in:
+            done_in.add(os.getpid())
+            set_up()
+
+    def run_where_tasks_are(sender: Any = None, **_: Any) -> None:
+        if not isinstance(getattr(sender, "pool", None), PreforkPool):
+            run_once()
+
+    signals.worker_process_init.connect(run_once, weak=False)
+    signals.worker_ready.connect(run_where_tasks_are, weak=False)
+    return set_up
 
 
 class AureaSpanProcessor(SpanProcessor):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, _state
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.util._once import Once
 
@@ -30,6 +30,8 @@ def page(models: ModelServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     # The example's app is the current one and shares its tasks with all others, as an app does by default.
     monkeypatch.setattr(_state, "_tls", SimpleNamespace(current_app=None))
     monkeypatch.setattr(_state, "_on_app_finalizers", set())
+    for signal in (worker_process_init, worker_ready):
+        monkeypatch.setattr(signal, "receivers", list(signal.receivers))
     names: dict[str, Any] = {"__name__": "page"}
     for example in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(example, names)  # noqa: S102 - that is the test
@@ -37,7 +39,6 @@ def page(models: ModelServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     names["client"].close()
     app: Celery = names["app"]
     app.close()
-    worker_process_init.disconnect(names["set_up_tracing"])
 
 
 def test_a_call(page: dict[str, Any], sink: RecordingSink) -> None:
