@@ -130,7 +130,8 @@ def test_check_does_not_send_to_an_upgrade_that_changes_nothing(database_url: st
 
     assert (found.exit_code, found.stdout) == (1, "")
     assert found.stderr == (
-        "aurea: the database's tables are not those of this release; aurea db check says what is missing, and what to do\n"
+        "aurea: the database's tables are not those of this release; aurea db check says what is missing,"
+        " and what to do\n"
     )
 
 
