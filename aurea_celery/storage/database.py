@@ -170,7 +170,8 @@ def _set_in_each_transaction(engine: Engine, settings: Mapping[str, str]) -> Non
     def complete(
         connection: sa.Connection, cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
     ) -> tuple[str, Any]:
-        begins, encode = connection.info.pop(_BEGUN, False), connection.info[_ENCODE]
+        begins = connection.info.pop(_BEGUN, False) and not cursor.connection.autocommit
+        encode = connection.info[_ENCODE]
         if begins and cursor.name:  # a cursor on the server is for one query
             with cursor.connection.cursor() as other:
                 other.execute(prefix, ())
