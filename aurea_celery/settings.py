@@ -132,7 +132,12 @@ class Settings:
     queue_arguments: dict[str, Any] = _setting(
         dict, "", "Broker arguments of the queue, such as {'x-queue-type': 'quorum'} on RabbitMQ."
     )
-    broker_url: str = _setting("", "", "The broker to send events to; empty: the app's own.", is_shown=False)
+    broker_url: str = _setting(
+        "",
+        "",
+        "The broker to send events to, and for the writer to take them from; empty: the app's own.",
+        is_shown=False,
+    )
     broker_timeout_seconds: float = _setting(
         2.0, "seconds", "How long one network call of the publisher may take.", least=0.1
     )

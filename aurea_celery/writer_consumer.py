@@ -232,5 +232,5 @@ def _survive_garbage(channel: Any) -> None:
 
 def _describe(message: Message, why: str) -> bytes:
     headers = message.headers or {}
-    batch = message.payload[0][0] if why == DEADLY else None
+    batch = next(iter(message.payload[0]), None) if why == DEADLY else None
     return describe(why, headers.get("task"), _id_of(message) or None, message.body, batch)

@@ -93,6 +93,17 @@ def test_the_hosts_own_queue_is_not_the_writers(installation: Installation) -> N
     assert "Traceback" not in process.log
 
 
+def test_a_host_that_does_nothing_fills_no_log(installation: Installation) -> None:
+    writer = installation.writer(BROKER_URL="redis://127.0.0.1:1/0", AUREA_BROKER_URL=installation.broker_url)
+    installation.worker("-c", "1")
+    wait_until(lambda: list(installation.outbox.glob("*/.budgets")), "the writer's answer about budgets")
+    assert "write_metrics[" not in writer.log
+
+    installation.send("spend", 1, 1)
+    installation.wait_for_executions(1)
+    writer.wait_for("write_metrics[").wait_for("succeeded")
+
+
 @pytest.mark.parametrize("accepted", ["pickle", "yaml"])
 def test_a_worker_of_the_hosts_writes_whatever_it_accepts(installation: Installation, accepted: str) -> None:
     installation.settings |= {"ACCEPT_CONTENT": accepted, "C_FORCE_ROOT": "1"}
