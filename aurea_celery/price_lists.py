@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
-import httpx2  # genai-prices brings it
+import httpx2
 from genai_prices import UpdatePrices
 
 from aurea_celery.errors import AureaError

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-import redis
 from kombu.exceptions import OperationalError
 from rich.console import Console
 
@@ -18,6 +17,7 @@ from aurea_celery.errors import AureaError, ConfigurationError
 from aurea_celery.settings import read_port
 from worker_example import proof, report, workload
 from worker_example.app import BROKER_VARIABLE
+from worker_example.broker import check_broker
 from worker_example.errors import ExampleError
 from worker_example.interrupts import Interrupted, Interrupts
 from worker_example.provider import Provider, find_provider
@@ -27,7 +27,6 @@ from worker_example.trace import read_trace
 
 TASKS, TASKS_OF_REAL_MODEL = 300, 20
 SPEED, TRACE_SPEED = 50.0, 1000.0
-BROKER_SECONDS = 3.0
 
 
 class Plan(NamedTuple):
@@ -134,25 +133,6 @@ def check_port(port: int) -> None:
         raise ExampleError(
             f"cannot listen on {HOST}:{port} ({(error.strerror or 'not allowed').lower()}); choose another port with "
             "--port or PORT"
-        ) from None
-
-
-def check_broker(url: str | None) -> None:
-    """Make sure that the example can use the broker it is given.
-
-    Raises:
-        ExampleError: If not.
-    """
-    if not url:
-        return
-    if not url.startswith(("redis://", "rediss://")):
-        raise ExampleError("BROKER_URL must start with redis:// here: the example keeps its chords' results there too")
-    try:
-        with redis.Redis.from_url(url, socket_connect_timeout=BROKER_SECONDS, socket_timeout=BROKER_SECONDS) as broker:
-            broker.ping()
-    except (redis.RedisError, ValueError):
-        raise ExampleError(
-            "the broker at BROKER_URL does not answer; start it, or unset BROKER_URL", status=1
         ) from None
 
 

@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 
 from worker_example import workload
 from worker_example.app import BROKER_VARIABLE, broker_url
-from worker_example.command import check_broker
+from worker_example.broker import check_broker
 from worker_example.errors import ExampleError
 
 TASKS = 200

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import openai
 import pytest
 from opentelemetry import trace
-from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 
 from aurea_celery.otel import AureaSpanProcessor
@@ -36,6 +35,8 @@ def tracer(provider: TracerProvider) -> trace.Tracer:
 @pytest.fixture
 def client(provider: TracerProvider, models: ModelServer) -> Iterator[openai.OpenAI]:
     """OpenAI's SDK, instrumented by OpenTelemetry's own package."""
+    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor  # not beside the lowest OpenTelemetry
+
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=provider)
     with openai.OpenAI(api_key=KEY, base_url=f"{models.url}/v1", max_retries=0) as made:
