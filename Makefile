@@ -7,7 +7,7 @@ ARGS ?=
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-celery lint bench bench-store chaos fuzz image clean
+.PHONY: help demo test test-clocks test-lowest test-matrix test-celery lint bench bench-store chaos fuzz image clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,12 @@ demo: $(READY)  ## Run the example on private servers and report; ARGS="--help" 
 
 test: $(READY)  ## Run all tests, WORKERS=4 at a time; ARGS="-k name" runs some, one after the other
 	$(BIN)/python -m pytest $(or $(ARGS),-n $(WORKERS) --dist worksteal)
+
+test-clocks: $(READY)  ## Run the tests that look at time with the clock ahead; ARGS="--shift leap-day" runs one shift
+	$(BIN)/python -m tests.clock $(ARGS)
+
+test-lowest: $(READY)  ## Run the unit tests and a pipeline with the lowest dependencies; ARGS="-k name" runs some
+	$(BIN)/python -m tests.compat.lowest $(ARGS)
 
 test-matrix: $(READY)  ## Run what depends on Celery on 5.5, 5.6 and 5.7; ARGS="--release 5.5" runs one
 	$(BIN)/python -m tests.compat.matrix $(ARGS)
@@ -46,7 +52,7 @@ image:  ## Build the container images with Docker or buildah; ARGS="--build-arg 
 	@deploy/image.sh $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf .venv .venv-celery-* .celery-source .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-celery-* .celery-source .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -25,6 +25,8 @@ from tests.support.api import get
 from tests.support.databases import Databases, connected
 from tests.support.recorded import execution, write
 
+pytestmark = pytest.mark.clock
+
 EXECUTIONS = 400
 Parameters = list[tuple[str, str]]
 Question = tuple[dict[str, list[str]], tuple[datetime, datetime] | None]

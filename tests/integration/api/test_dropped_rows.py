@@ -17,6 +17,8 @@ from tests.support.databases import Databases
 from tests.support.recorded import write
 from tests.support.retention import CUT, FIRST_KEPT, NOW, ended, set_now
 
+pytestmark = pytest.mark.clock("400-days")
+
 EVER = "since=2026-08-01T00:00:00Z&until=2026-10-01T00:00:00Z"
 KEPT = f"since={quote(FIRST_KEPT.isoformat())}&until={quote(NOW.isoformat())}"
 CALLS = (ModelCall(usage=Usage(input_tokens=1_000, output_tokens=10), model="gpt-4", provider="openai"),)

@@ -18,6 +18,8 @@ from tests.support.databases import connected
 from tests.support.recorded import execution, make_old, source, write
 from tests.support.servers import free_port
 
+pytestmark = pytest.mark.clock("400-days")
+
 PIPELINE = ("pipeline", "problem", "writer", "backlog", "queue_messages")
 START_ONE = "start one: celery -A yourapp aurea writer"
 

@@ -17,6 +17,8 @@ from bench import filled
 from tests.support.api import get
 from tests.support.databases import Databases, connected
 
+pytestmark = pytest.mark.clock("400-days")
+
 ROWS = 3_000
 UNTIL = datetime(2026, 11, 24, tzinfo=UTC)
 READS_ALL = re.compile(r"Seq Scan on (metrics_p\w+|metrics_default)")

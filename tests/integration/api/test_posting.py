@@ -24,6 +24,8 @@ from tests.support.api import METRIC, Answer, get, post, read_json
 from tests.support.databases import connected, scalar
 from tests.support.recorded import execution, write
 
+pytestmark = pytest.mark.clock("400-days")
+
 FULL: dict[str, Any] = {
     "job_id": "job_123",
     "task_name": "text_generation",

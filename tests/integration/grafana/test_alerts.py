@@ -18,6 +18,8 @@ from tests.support.grafana import RULES, rule_sql
 from tests.support.grafana_databases import allow_reading, reading
 from tests.support.recorded import execution, make_old, model_call, source, write
 
+pytestmark = pytest.mark.clock
+
 NUMBERS, TEXTS = {20, 701, 1700}, {25}
 UIDS = [rule["uid"] for rule in RULES]
 

@@ -19,6 +19,8 @@ from aurea_celery.storage.write import Writer
 from tests.support.databases import connected
 from tests.support.recorded import execution, source, write
 
+pytestmark = pytest.mark.clock("400-days")
+
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[sa.Connection]:

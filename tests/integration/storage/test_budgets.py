@@ -25,6 +25,8 @@ from tests.support.databases import connected
 from tests.support.recorded import execution, model_call, source, write
 from tests.support.servers import wait_until
 
+pytestmark = pytest.mark.clock
+
 NIGHTLY = BudgetKey(job="nightly", task="", period="day")
 LIFE = BudgetKey(job="nightly", task="", period="job")
 HOUR_SECONDS, TEST_SECONDS = 3600, 30

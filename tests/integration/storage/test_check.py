@@ -18,6 +18,8 @@ from aurea_celery.storage.write import Writer
 from tests.support.databases import connected
 from tests.support.recorded import execution, make_old, source, write
 
+pytestmark = pytest.mark.clock("400-days")
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

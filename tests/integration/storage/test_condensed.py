@@ -32,6 +32,8 @@ from tests.support.events import make_source
 from tests.support.prices import own_price
 from tests.support.recorded import execution, model_call, write
 
+pytestmark = pytest.mark.clock("400-days")
+
 NOW = datetime(2026, 9, 30, 12, 20, tzinfo=UTC)
 TODAY, HOUR, DAY = datetime(2026, 9, 30, tzinfo=UTC), timedelta(hours=1), timedelta(days=1)
 MONTH = Selection(since=TODAY - 30 * DAY, until=TODAY)

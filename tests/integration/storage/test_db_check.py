@@ -18,6 +18,8 @@ from aurea_celery.storage.database import create_engine, translating
 from tests.support.databases import connected
 from tests.support.recorded import execution, write
 
+pytestmark = pytest.mark.clock("400-days")
+
 DAY_US = 86_400_000_000
 ROOT = Path(__file__).parents[3]
 

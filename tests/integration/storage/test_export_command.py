@@ -13,6 +13,8 @@ from aurea_celery.cli import aurea
 from tests.support.parquet import read_parquet
 from tests.support.recorded import execution, write
 
+pytestmark = pytest.mark.clock("400-days")
+
 
 def export(url: str, *options: str) -> Result:
     return CliRunner(env={"DATABASE_URL": url}).invoke(aurea, ["export", *options])

@@ -24,6 +24,8 @@ from tests.support.recorded import write
 from tests.support.retention import CUT, all_sums, check_sums, ended, set_now
 from tests.support.servers import wait_until
 
+pytestmark = pytest.mark.clock("400-days")
+
 WAIT_SECONDS = 5.0
 COUNTS = sa.text(
     "SELECT (SELECT coalesce(sum(executions), 0) FROM metrics) + (SELECT coalesce(sum(executions), 0)"

@@ -18,6 +18,8 @@ from aurea_celery.storage.rollups import ROLLUPS, Rollup
 from tests.support.databases import connected
 from tests.support.recorded import execution, model_call, without_call, write
 
+pytestmark = pytest.mark.clock("400-days")
+
 Query = Callable[[sa.Connection], object]
 
 MODELS = ("gpt-4", "claude-3-haiku", "house-model", "gpt-3.5-turbo")

@@ -22,6 +22,8 @@ from aurea_celery.storage.report import Scope, read_report
 from tests.support.databases import connected
 from tests.support.recorded import execution, model_call, without_call, write
 
+pytestmark = pytest.mark.clock
+
 Run = Callable[..., str]
 PAGE = (Path(__file__).parents[3] / "docs" / "costs.md").read_text()
 PICTURE = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)[0]

@@ -31,6 +31,8 @@ from tests.support.prices import own_price
 from tests.support.recorded import write
 from tests.support.retention import CUT, FIRST_KEPT, NOW, all_sums, check_sums, ended, set_now
 
+pytestmark = pytest.mark.clock("400-days")
+
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 
 

@@ -12,6 +12,8 @@ from werkzeug.test import TestResponse
 from aurea_api import create_app
 from aurea_celery.errors import ConfigurationError
 
+pytestmark = pytest.mark.clock
+
 GOOD: dict[str, Any] = {
     "job_id": "job_123",
     "task_name": "text_generation",

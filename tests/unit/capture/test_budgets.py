@@ -19,6 +19,8 @@ from aurea_celery.errors import BudgetExceeded
 from aurea_celery.settings import Settings
 from tests.support.sinks import RecordingSink
 
+pytestmark = pytest.mark.clock
+
 EXCEEDED = BudgetState(
     job="nightly",
     task="",

@@ -16,6 +16,8 @@ from aurea_celery.clock import from_us, new_event_id, now_us
 from aurea_celery.events import TaskEvent, decode_event, encode
 from aurea_celery.settings import Settings
 
+pytestmark = pytest.mark.clock
+
 NOWHERE = Selection(Settings())
 SECOND_US = 1_000_000
 

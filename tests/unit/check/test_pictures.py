@@ -19,6 +19,8 @@ from aurea_celery.price_lists import ListPrices
 from aurea_celery.storage.books import Books, ProcessBooks
 from aurea_celery.storage.pulse import Pulse
 
+pytestmark = pytest.mark.clock
+
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 PICTURES = re.findall(r"```text\n([^$].*?)\n```", PAGE, re.DOTALL)  # those that begin with $ are of other commands
 ROOT = "/var/lib/aurea/9f86d081884c"

@@ -22,6 +22,8 @@ from tests.support.events import make_event
 from tests.support.outboxes import make_outbox
 from tests.support.senders import MemorySender
 
+pytestmark = pytest.mark.clock
+
 
 def used_up(job_id: str = "nightly", **fields: Any) -> BudgetState:
     """A budget of five dollars with nothing left."""

@@ -15,6 +15,8 @@ from aurea_celery.pricing.own import OwnPrice
 from aurea_celery.pricing.rates import Rates
 from tests.support.events import calls
 
+pytestmark = pytest.mark.clock
+
 BOOK = PriceBook()
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -12,6 +12,8 @@ from aurea_celery.pricing import PriceBook
 from aurea_celery.pricing.own import OwnPrice
 from aurea_celery.pricing.rates import Rates
 
+pytestmark = pytest.mark.clock
+
 YEAR = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2024, 2025, 2026)}
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 MILLION = Usage(input_tokens=1_000_000, output_tokens=0)

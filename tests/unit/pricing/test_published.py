@@ -9,6 +9,8 @@ import pytest
 from aurea_celery.pricing import PriceBook
 from tests.support.published import BATCH_DAY, PAGE, USAGES, Case, cases, page_with, table
 
+pytestmark = pytest.mark.clock
+
 BOOK = PriceBook()
 CASES = cases()
 

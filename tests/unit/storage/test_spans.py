@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aurea_celery.storage.spans import SECONDS, Known, Piece, Span, Stretch, cut, end_of, start_of, widest_between
+
+pytestmark = pytest.mark.clock
 
 EPOCH, QUARTER, HOUR = datetime(2026, 11, 1, tzinfo=UTC), timedelta(minutes=15), timedelta(hours=1)
 SPANS: list[Span] = ["quarter", "hour", "day"]
