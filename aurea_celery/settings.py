@@ -5,7 +5,7 @@ of :class:`aurea_celery.Aurea`, the environment variable ``AUREA_FLUSH_INTERVAL_
 ``aurea_flush_interval_seconds``, ``AUREA_FLUSH_INTERVAL_SECONDS`` in a ``.env`` file of the working directory, the
 default. For ``database_url`` come ``DATABASE_URL`` in the environment and in ``.env`` before the default: a name that
 others use too comes after all of ours. The order is the same for the plugin, the writer, the commands and the API
-(``docs/decisions/0044-sources-of-settings.md``).
+(``docs/decisions/0042-sources-of-settings.md``).
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ class OwnFolder:
         """
         if self._room <= 0:
             # A list, and not an iterator that an interruption would leave open.
-            self._room = self._max_bytes - sum(_size_of(self.path / name) for name in os.listdir(self.path))  # noqa: PTH208
+            names = [name for name in os.listdir(self.path) if name != LOCK]  # noqa: PTH208 - names only
+            self._room = self._max_bytes - sum(_size_of(self.path / name) for name in names)
         return self._room > 0
 
     def note_written(self, size: int) -> None:

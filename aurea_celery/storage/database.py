@@ -2,7 +2,7 @@
 
 What each of our connections needs is set here, so that it holds through a pooler, too, which may give every transaction
 another session of the server: what libpq sends when it connects is only what poolers keep track of, and the rest is set
-in each transaction (``docs/decisions/0041-set-in-each-transaction.md``).
+in each transaction (``docs/decisions/0039-set-in-each-transaction.md``).
 """
 
 from __future__ import annotations

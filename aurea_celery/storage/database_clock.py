@@ -1,4 +1,4 @@
-"""The database's clock, which whatever deletes or condenses asks (``docs/decisions/0043-clocks.md``)."""
+"""The database's clock, which whatever deletes or condenses asks (``docs/decisions/0041-clocks.md``)."""
 
 from __future__ import annotations
 

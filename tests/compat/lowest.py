@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.compat.matrix import BATCHES
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".venv-lowest"
 USER_EXTRAS = ("demo", "otel", "parquet")
@@ -86,6 +88,9 @@ def environment() -> str:
     bounds.write_text("\n".join(map(lowest, requirements(*USER_EXTRAS))))
     command = [python, "-m", "uv", "pip", "install", "--quiet", "--python", python, "--constraint", str(bounds)]
     subprocess.run([*command, "--editable", f".[{','.join(USER_EXTRAS)}]", *for_tests()], cwd=ROOT, check=True)
+    subprocess.run(
+        [python, "-m", "uv", "pip", "install", "--quiet", "--python", python, "--no-deps", BATCHES], check=True
+    )
     return python
 
 

@@ -42,6 +42,10 @@ class Row(NamedTuple):
     holds: bool
 
 
+BATCHES = "celery-batches>=0.11"
+"""Installed without what it requires: it asks for a Celery before 5.7, and runs with it."""
+
+
 def environment(release: str) -> Path:
     """The interpreter of a release's environment, made or brought up to date."""
     python = ROOT / f".venv-celery-{release}" / "bin" / "python"
@@ -50,7 +54,7 @@ def environment(release: str) -> Path:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pair = [f"celery=={release}.*", f"kombu=={release}.*"]
     subprocess.run([*command, "--editable", ".[dev]", *pair], cwd=ROOT, check=True)
-    subprocess.run([*command, "--no-deps", "celery-batches>=0.11"], check=True)  # it asks for a Celery before 5.7
+    subprocess.run([*command, "--no-deps", BATCHES], check=True)
     return python
 
 
