@@ -10,6 +10,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from tests.compat.lowest import USER_EXTRAS, lowest, requirements
+from tests.compat.matrix import BATCHES
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("aurea_celery", "api")
@@ -37,7 +38,11 @@ def normal(name: str) -> str:
 
 
 def declared(*extras: str) -> set[str]:
-    return {normal(re.split(r"[\[>=;]", one)[0]) for one in requirements(*extras)}
+    return {name_of(one) for one in requirements(*extras)}
+
+
+def name_of(requirement: str) -> str:
+    return normal(re.split(r"[\[>=;]", requirement)[0])
 
 
 DISTRIBUTIONS = {module: set(map(normal, names)) for module, names in packages_distributions().items()}
@@ -61,7 +66,10 @@ def test_whatever_the_example_imports_is_declared() -> None:
 
 
 def test_whatever_tests_and_tools_import_is_declared() -> None:
-    assert undeclared(("tests", "bench", "chaos", "deploy", "fuzz"), *USER_EXTRAS, "dev") == set()
+    found = undeclared(("tests", "bench", "chaos", "deploy", "fuzz"), *USER_EXTRAS, "dev")
+
+    assert {one for one in found if normal(one.split()[0]) != name_of(BATCHES)} == set()
+    assert f"'{BATCHES}'" in (ROOT / "Makefile").read_text()
 
 
 def test_nothing_is_declared_for_users_that_is_not_imported() -> None:
