@@ -35,7 +35,10 @@ RECEIPTS = ".receipts."
 
 RECEIPT_QUEUE_SECONDS = 600.0
 EXPIRING_DRIVERS = frozenset({"amqp", "redis"})
-"""Where a queue goes away by itself some time after its process. Elsewhere each process would leave one for ever."""
+"""Where a queue goes away by itself some time after its process."""
+
+FORGETFUL_DRIVERS = frozenset({"filesystem", "sql"})
+"""Where a message is lost with the consumer that has it, so that receipts matter. Their queue is emptied at the end."""
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 
@@ -138,7 +141,7 @@ class Broker:
         except BaseException:
             self.close()
             raise
-        if driver not in EXPIRING_DRIVERS:
+        if driver not in EXPIRING_DRIVERS | FORGETFUL_DRIVERS:
             self._receipts.give_up()
             return None
         try:
@@ -250,6 +253,16 @@ class Broker:
         """What kind of broker this is, as kombu names it."""
         connection: Any = self._connected().connection
         return str(connection.transport.driver_type)
+
+    def remove_receipts(self) -> None:
+        """Empty the queue for receipts where it does not go away by itself; for the end of a process."""
+        if self.reply_to not in self._known_queues:
+            return
+        with contextlib.suppress(Exception):  # what is left there then is a few receipts that nobody reads
+            if self._driver in FORGETFUL_DRIVERS:
+                queue = self._declared(self.reply_to)
+                queue.purge()
+                queue.delete()
 
     def _declared(self, name: str) -> Any:
         """A queue for receipts, declared once per connection, so that Redis knows when it goes."""

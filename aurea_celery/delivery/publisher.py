@@ -278,6 +278,7 @@ class Publisher:
     def _clean_up(self) -> None:
         """Close the connection, and remove the own folders if nothing is left in them."""
         try:
+            self._sender.remove_receipts()
             self._sender.close()
             own = self._folders.take_own()
             self._outbox.close()  # from here on nothing is written to these folders

@@ -33,6 +33,9 @@ class Sender(Protocol):
     def waiting_messages(self) -> int:
         """How many messages wait in the queue."""
 
+    def remove_receipts(self) -> None:
+        """Remove the queue that receipts come to, at the end of the process; never raises."""
+
     def close(self) -> None:
         """Drop the connection."""
 

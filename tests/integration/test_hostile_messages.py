@@ -56,19 +56,19 @@ def test_what_is_not_json_is_never_loaded(installation: Installation, tmp_path: 
     writer = installation.writer()
     made = tmp_path / "loaded"
     body = pickle.dumps([[Bomb(made)], {}, {}])
-    headers = task_headers("pickled", "")
     for content_type in (
         "application/x-python-serialize",
         "application/pickle",
         "application/json",
         "application/data",
     ):
+        headers = task_headers(f"pickled as {content_type}", "")
         publish(installation, body, content_type=content_type, content_encoding="binary", headers=headers)
     publish(
         installation,
         "[[!!python/object/apply:os.getpid []], {}, {}]",
         content_type="application/x-yaml",
-        headers=headers,
+        headers=task_headers("yaml", ""),
     )
     wait_until(lambda: len(reasons(installation)) == 5, "five rejected messages")
 

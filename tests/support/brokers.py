@@ -61,7 +61,8 @@ def sqs(folder: Path, _: str) -> Iterator[PrivateBroker]:
     port = free_port()
     environ = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
     with running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, folder):
-        yield PrivateBroker(f"sqs://x:x@127.0.0.1:{port}", {"region": "us-east-1", "is_secure": False}, environ)
+        options = {"region": "us-east-1", "is_secure": False, "visibility_timeout": 5}
+        yield PrivateBroker(f"sqs://x:x@127.0.0.1:{port}", options, environ)
 
 
 @contextlib.contextmanager

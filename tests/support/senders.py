@@ -61,5 +61,8 @@ class MemorySender:
         """As many as it was told."""
         return self.waiting
 
+    def remove_receipts(self) -> None:
+        """Nothing to remove."""
+
     def close(self) -> None:
         """Nothing to close."""

@@ -91,13 +91,13 @@ def test_what_cannot_be_written_is_kept_with_its_text(url: str, encoding: str) -
     writer = Writer(url, pricing_of)
     bad, good = with_text(EMOJI, worker="a\0b"), execution()
     writer.write(encode_batch([(make_source(captured=2, host=EMOJI), [encode(bad), encode(good)])]).decode())
-    writer.write(f"no batch: {EMOJI} \N{CJK UNIFIED IDEOGRAPH-65E5}")
+    writer.write(f'{{"v":1,"broken {EMOJI} \N{CJK UNIFIED IDEOGRAPH-65E5}')
     writer.close()
 
     event, other = ours(url, "SELECT payload FROM metrics_rejected ORDER BY id")
     stored = AS_REFERENCES[encoding][1]
     assert msgspec.json.decode(event.payload)["job_id"] == stored
-    assert other.payload == f"no batch: {stored} {AS_REFERENCES[encoding][2]}"
+    assert other.payload == f'{{"v":1,"broken {stored} {AS_REFERENCES[encoding][2]}'
     books = ours(url, "SELECT captured, written, rejected, host FROM metrics_sources")
     assert [tuple(row) for row in books] == [(2, 1, 1, stored)]
 
