@@ -66,7 +66,7 @@ def run_worker(app: Celery, *, concurrency: int, loglevel: str) -> int:
             "give aurea_queue another name"
         )
     if settings.broker_url:
-        app.conf.broker_read_url = settings.broker_url
+        app.conf.update(broker_read_url=settings.broker_url)
     broker = _broker_kind(app)
     _look_at_database(require_database_url(settings), sources_of(app)["database_url"])
     # Not added: that would give it the host's default arguments, and the publishers declare it without.

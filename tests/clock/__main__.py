@@ -1,7 +1,7 @@
 """The tests that look at time, with the clock shifted: ``python -m tests.clock``.
 
 Everything a test starts gets the same shift, servers and workers too, by a library that ``cc`` makes from ``shift.c``.
-Two shifts run at a time. Status 1 if a test fails at any of them.
+Three shifts run at a time. Status 1 if a test fails at any of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 # As long as the tests of one shift may take on a busy machine: none of them shall meet midnight by chance.
 BEFORE_MIDNIGHT = 15 * MINUTE
 
-AT_A_TIME = 2
+AT_A_TIME = 3
+PROCESSES = {"400-days": 2}
+"""Of a shift with so many tests that the others would end long before it; one where nothing is said."""
+
 MARK = re.compile(r"^(pytestmark = |@)pytest\.mark\.clock\b", re.MULTILINE)
 
 
@@ -99,8 +102,9 @@ def run(library: Path, name: str, arguments: list[str]) -> Outcome:
     begins_at = SHIFTS[name](now)
     environ = {"CLOCK_SHIFT": name, "CLOCK_SHIFT_SECONDS": str((begins_at - now) // timedelta(seconds=1))}
     command = [sys.executable, "-m", "pytest", "--quiet", "-m", "clock", "-p", "tests.clock.selection"]
+    processes = ["-n", str(PROCESSES[name]), "--dist", "worksteal"] if name in PROCESSES else []
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", *arguments],
+        [*command, "-p", "no:cacheprovider", *processes, *arguments],
         cwd=ROOT,
         env={**os.environ, **environ, "LD_PRELOAD": str(library)},
         stdout=subprocess.PIPE,
