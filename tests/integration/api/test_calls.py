@@ -21,7 +21,7 @@ from tests.support.api import METRIC, get, path_of, post
 from tests.support.databases import scalar
 from tests.support.recorded import execution, model_call, write
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("47-days")
 
 MONDAY_US = 1_764_547_200_000_000  # 2025-12-01T00:00:00Z
 NOTHING_SPENT = {"count": 0, "total_tokens": 0, "unpriced_tokens": 0, "priced_share": None, "total_cost": 0}

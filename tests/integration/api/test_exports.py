@@ -38,7 +38,7 @@ from tests.support.processes import Process, Serve
 from tests.support.recorded import execution, write
 from tests.support.servers import wait_until
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("47-days")
 
 MANY = 300_000
 MOST_GROWTH_KIB = 40 * 1024

@@ -18,7 +18,7 @@ from tests.support.databases import connected
 from tests.support.recorded import execution, make_old, source, write
 from tests.support.servers import free_port
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("a-day")
 
 PIPELINE = ("pipeline", "problem", "writer", "backlog", "queue_messages")
 START_ONE = "start one: celery -A yourapp aurea writer"

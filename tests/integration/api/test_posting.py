@@ -24,7 +24,7 @@ from tests.support.api import METRIC, Answer, get, post, read_json
 from tests.support.databases import connected, scalar
 from tests.support.recorded import execution, write
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("47-days")
 
 FULL: dict[str, Any] = {
     "job_id": "job_123",

@@ -26,7 +26,7 @@ from tests.support.databases import connected
 from tests.support.prices import own_price
 from tests.support.recorded import execution, model_call, source, write
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("47-days")
 
 OPENMETRICS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"

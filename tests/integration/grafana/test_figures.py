@@ -24,7 +24,7 @@ from tests.support.databases import connected
 from tests.support.grafana import panel_sql
 from tests.support.grafana_databases import HOSTILE, NOW, reading
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("leap-day")
 
 EVER = Range(history.BEGIN - timedelta(days=1), NOW + timedelta(days=1), "100000d")
 """One point of time for everything."""

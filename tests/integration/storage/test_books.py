@@ -19,7 +19,7 @@ from aurea_celery.storage.write import Writer
 from tests.support.databases import connected
 from tests.support.recorded import execution, source, write
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("leap-day")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from aurea_celery.cli import aurea
 from tests.support.parquet import read_parquet
 from tests.support.recorded import execution, write
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("leap-day")
 
 
 def export(url: str, *options: str) -> Result:

@@ -26,7 +26,7 @@ from tests.support.databases import connected, scalar
 from tests.support.prices import own_price
 from tests.support.recorded import execution, model_call, source, write
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("a-day")
 
 Run = Callable[..., str]
 

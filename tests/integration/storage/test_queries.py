@@ -18,7 +18,7 @@ from aurea_celery.storage.rollups import ROLLUPS, Rollup
 from tests.support.databases import connected
 from tests.support.recorded import execution, model_call, without_call, write
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("a-day")
 
 Query = Callable[[sa.Connection], object]
 

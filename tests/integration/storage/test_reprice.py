@@ -22,7 +22,7 @@ from tests.support.databases import Databases, connected
 from tests.support.events import events, make_event, make_source
 from tests.support.prices import own_price
 
-pytestmark = pytest.mark.clock("400-days")
+pytestmark = pytest.mark.clock("a-day")
 
 EVERYTHING = Selection()
 
